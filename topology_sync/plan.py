@@ -1,0 +1,58 @@
+"""What passes between optimizer and controller besides snapshots: a routing plan down, a transaction report up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class NamedPath:
+    """A path by node names and its share of the demand.  ``links`` (ids) only where parallel links leave a choice."""
+
+    nodes: tuple[str, ...]
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class DemandRoute:
+    """All paths of one demand."""
+
+    source: str
+    target: str
+    traffic_class: str
+    paths: tuple[NamedPath, ...]
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What identifies the demand: source, target and class by name."""
+        return self.source, self.target, self.traffic_class
+
+
+@dataclass(frozen=True)
+class RoutingPlan:
+    """New routes for the demands named; all other demands keep theirs.
+
+    ``topology_version`` is the one the plan was made for: the controller refuses a plan made for an older network.
+    """
+
+    plan_id: str
+    topology_version: int
+    routes: tuple[DemandRoute, ...]
+
+
+@dataclass(frozen=True)
+class TransactionReport:
+    """What became of a plan.  ``stage_s`` gives the seconds of each stage in order; ``error`` is one line when not ok."""
+
+    plan_id: str
+    ok: bool
+    routing_version: int
+    changed_demands: int = 0
+    flow_mods: int = 0
+    group_mods: int = 0
+    switches: int = 0
+    started_s: float = 0.0
+    flipped_s: float = 0.0
+    finished_s: float = 0.0
+    stage_s: dict[str, float] = field(default_factory=dict)
+    error: str | None = None
