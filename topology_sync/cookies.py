@@ -1,51 +1,61 @@
-"""The cookie that marks every rule of ours and says whose it is.
-
-64 bits: ``0x5257`` ("RW", 16) | version (8) | demand (20) | label (20).  Demand 0 is static rules, 0xFFFFF protection.
-"""
+"""The 64-bit cookie that every rule of ours carries: prefix (16) | version (8) | demand (20) | label (20)."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from topology_sync.errors import InputError
-
-PREFIX = 0x5257
+PREFIX = 0x5257  # "RW"
 STATIC_DEMAND = 0
 PROTECTION_DEMAND = 0xFFFFF
-
-OWN_COOKIE = PREFIX << 48
-OWN_MASK = 0xFFFF << 48
-VERSION_MASK = 0xFF << 40
-DEMAND_MASK = 0xFFFFF << 20
-LABEL_MASK = 0xFFFFF
-FULL_MASK = (1 << 64) - 1
+LARGEST_VERSION = 0xFF
+LARGEST_DEMAND = 0xFFFFF
+LARGEST_LABEL = 0xFFFFF
 
 
-class Cookie(NamedTuple):
-    """Version of the path, number of the demand and label; what does not apply is 0."""
+class CookieMatch(NamedTuple):
+    """A cookie and its mask as a flow_mod or a statistics request takes them: selects ``cookie & mask == value``."""
 
-    version: int = 0
-    demand: int = STATIC_DEMAND
-    label: int = 0
+    value: int
+    mask: int
+
+
+OURS = CookieMatch(PREFIX << 48, 0xFFFF << 48)
+"""Selects every rule of ours and nothing else."""
+
+
+@dataclass(frozen=True)
+class Cookie:
+    """What a rule is for.  Demand 0 is static (label 0 too), ``PROTECTION_DEMAND`` the bypasses."""
+
+    version: int
+    demand: int
+    label: int
 
     def pack(self) -> int:
-        """The 64-bit cookie.  Raises InputError when a part does not fit its field.
-
-        >>> hex(Cookie(version=2, demand=7, label=101).pack())
-        '0x5257020000700065'
-        """
-        if not (0 <= self.version <= 0xFF and 0 <= self.demand <= 0xFFFFF and 0 <= self.label <= 0xFFFFF):
-            raise InputError("cookie", f"{tuple(self)} does not fit 8, 20 and 20 bits")
-        return OWN_COOKIE | self.version << 40 | self.demand << 20 | self.label
+        """The 64 bits.  Raises ValueError when a part does not fit its field."""
+        for name, value, largest in (
+            ("version", self.version, LARGEST_VERSION),
+            ("demand", self.demand, LARGEST_DEMAND),
+            ("label", self.label, LARGEST_LABEL),
+        ):
+            if not 0 <= value <= largest:
+                raise ValueError(f"cookie {name} {value} is not within 0..{largest}")
+        return PREFIX << 48 | self.version << 40 | self.demand << 20 | self.label
 
     @classmethod
-    def unpack(cls, cookie: int) -> Cookie:
-        """The parts of one of our cookies.  Raises InputError for a cookie that is not ours."""
-        if not is_own(cookie):
-            raise InputError("cookie", f"{cookie:#x} is not one of ours")
-        return cls(cookie >> 40 & 0xFF, cookie >> 20 & 0xFFFFF, cookie & 0xFFFFF)
+    def unpack(cls, value: int) -> Cookie | None:
+        """The parts of a cookie, None when it is not one of ours."""
+        if value >> 48 != PREFIX:
+            return None
+        return cls(value >> 40 & LARGEST_VERSION, value >> 20 & LARGEST_DEMAND, value & LARGEST_LABEL)
 
 
-def is_own(cookie: int) -> bool:
-    """Whether a rule with this cookie is ours to touch."""
-    return cookie & OWN_MASK == OWN_COOKIE
+def of_demand(demand: int) -> CookieMatch:
+    """Selects all our rules of one demand, of any version and label."""
+    return CookieMatch(PREFIX << 48 | demand << 20, 0xFFFF << 48 | LARGEST_DEMAND << 20)
+
+
+def of_label(label: int) -> CookieMatch:
+    """Selects all our rules of one label, of any version and demand."""
+    return CookieMatch(PREFIX << 48 | label, 0xFFFF << 48 | LARGEST_LABEL)

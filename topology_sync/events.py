@@ -14,7 +14,7 @@ UNSUPPORTED_COUNTER = 2**64 - 1
 
 @dataclass(frozen=True)
 class Port:
-    """A port as the switch describes it; ``up`` is True while it can carry packets (neither PORT_DOWN nor LINK_DOWN)."""
+    """A port as the switch describes it; ``up`` while it can carry packets (neither PORT_DOWN nor LINK_DOWN)."""
 
     number: int
     name: str
@@ -51,7 +51,7 @@ class PortChanged:
 
 @dataclass(frozen=True)
 class LldpReceived:
-    """One of our own LLDP frames, already authenticated and fresh, sent at the source and received at ``dpid``, ``port``."""
+    """One of our own LLDP frames, authenticated and fresh, sent at the source, received at ``dpid``, ``port``."""
 
     time_s: float
     source_dpid: int
@@ -133,11 +133,15 @@ class PortCountersRead:
 
 @dataclass(frozen=True)
 class ProbeReturned:
-    """A path probe came back from its egress: ``delay_s`` is the one-way delay, calibration already taken off."""
+    """A path probe came back from its egress: ``delay_s`` is the one-way delay, calibration already taken off.
+
+    Probes 2k and 2k+1 of a ``sequence`` are a pair for jitter; without a sequence it belongs to none.
+    """
 
     time_s: float
     label: int
     delay_s: float
+    sequence: int | None = None
 
 
 @dataclass(frozen=True)
