@@ -72,6 +72,14 @@ class SetMplsLabel:
 
 
 @dataclass(frozen=True)
+class ForgetInPort:
+    """Set the ingress port to 0, so that the Output that follows may be the port on which the packet came.
+
+    OpenFlow never sends a packet back out of its ingress port by number; a detour must be able to.
+    """
+
+
+@dataclass(frozen=True)
 class Output:
     """Send out of a port."""
 
@@ -90,7 +98,7 @@ class ToGroup:
     group_id: int
 
 
-Action: TypeAlias = PushMpls | PopMpls | SetMplsLabel | Output | ToController | ToGroup
+Action: TypeAlias = PushMpls | PopMpls | SetMplsLabel | ForgetInPort | Output | ToController | ToGroup
 
 
 class FlowKey(NamedTuple):
