@@ -7,10 +7,15 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class NamedPath:
-    """A path by node names and its share of the demand.  ``links`` (ids) only where parallel links leave a choice."""
+    """A path by node names and its share of the demand.
+
+    Over parallel links it means the one of largest capacity (lowest id on ties); ``links`` (ids) is given only where
+    another one is meant.
+    """
 
     nodes: tuple[str, ...]
     share: float = 1.0
+    links: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class RoutingPlan:
 
 @dataclass(frozen=True)
 class TransactionReport:
-    """What became of a plan.  ``stage_s`` gives the seconds of each stage in order; ``error`` is one line when not ok."""
+    """What became of a plan.  ``stage_s``: seconds of each stage in order; ``error``: one line when not ok."""
 
     plan_id: str
     ok: bool
