@@ -1,0 +1,232 @@
+"""Formulas of one output port: blocking, busy server and waiting time of its queues, as arrays [..., links, queues].
+
+Every queue is seen as a birth-death chain *given that the server is busy*: n packets wait with a probability
+proportional to ``ratio**n``, n = 0..room.  With one queue and exponential sizes this is M/M/1/K exactly (K = room + 1
+in the system). Other sizes and schedulers enter through three numbers per queue:
+
+``share``        part of the server that the queue gets while it is backlogged (1 for FIFO),
+``ratio``        offered work over that share,
+``variability``  mean wait over the mean wait of the exponential chain (1/2 for constant sizes: Pollaczek-Khinchine).
+
+A more variable queue fills the same room sooner: room is divided by 1 + sqrt(ratio) (variability - 1), the two-moment
+approximation of M/G/1/K blocking by J. MacGregor Smith, "M/G/c/K blocking probability models and system performance",
+Performance Evaluation 52 (2003), in which the square root is kept at 1 above saturation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from topology_sync.values import BoolArray, FloatArray
+
+SHARE_FLOOR = 1e-4  # a starved queue still gets this part of the server, so that its delay stays finite
+RATIO_FLOOR = 1e-9
+NEAR_SATURATION = 3e-3  # |ratio - 1| (room + 2) below this: interpolate instead of dividing by about nothing
+LAW_FADES_FROM = 0.9  # offered load above which the conservation law (infinite room) loses its say
+LAW_LIMITS = (0.25, 4.0)
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What is fixed about the ports: shapes [links], [links, queues]; ``weight`` is 0 for a queue that is not there."""
+
+    capacity_bps: FloatArray
+    room: FloatArray
+    strict: BoolArray
+    weighted: BoolArray
+    weight: FloatArray
+
+
+@dataclass(frozen=True)
+class QueueInput:
+    """Traffic offered to each queue, [..., links, queues].
+
+    ``packets_per_s``, mean ``bits`` of a packet, ``second`` and ``third``: E[bits^n] / E[bits]^n, ``dispersion``:
+    variance over mean of the packets counted over the queue's own time scale (1 for Poisson).
+    """
+
+    packets_per_s: FloatArray
+    bits: FloatArray
+    second: FloatArray
+    third: FloatArray
+    dispersion: FloatArray
+
+
+@dataclass(frozen=True)
+class QueueState:
+    """The chain of each queue, [..., links, queues]; ``busy`` is the server's, [..., links, 1]."""
+
+    service_s: FloatArray
+    offered: FloatArray
+    share: FloatArray
+    ratio: FloatArray
+    variability: FloatArray
+    room: FloatArray
+    busy: FloatArray
+    loss: FloatArray
+
+
+def full_probability(ratio: FloatArray, room: FloatArray) -> FloatArray:
+    """Probability that ``room`` packets wait, given a busy server: ratio^room / sum_{n=0..room} ratio^n.
+
+    ``room`` may be any real number >= 0; exact and stable for every ratio > 0.
+    """
+    log_ratio = np.log(ratio)
+    near = np.abs(ratio - 1) < 0.5
+    log_ratio = np.where(near, np.log1p(np.where(near, ratio - 1, 0.0)), log_ratio)
+    steps = np.clip(-(room + 1) * log_ratio, None, 700.0)
+    at_one = log_ratio == 0
+    quotient = np.expm1(-log_ratio) / np.where(at_one, 1.0, np.expm1(steps))
+    result: FloatArray = np.where(at_one, 1 / (room + 1), quotient)
+    return result
+
+
+def position_moments(ratio: FloatArray, room: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """E[k], E[k (k+1)], E[k (k+1) (k+2)] of the packets k = 1..room that a waiting packet has to let pass.
+
+    P(k) is proportional to ratio^(k-1).  These are the moments of the mixture of Erlang(k) waits with unit mean
+    service.
+    """
+    width = NEAR_SATURATION / (room + 2)
+    distance = ratio - 1
+    near = np.abs(distance) < width
+    above = _position_moments(np.where(near, width, distance), room)
+    if not near.any():
+        return above
+    below = _position_moments(np.where(near, -width, distance), room)
+    blend = np.where(near, (distance + width) / (2 * width), 1.0)
+    first, second, third = (blend * high + (1 - blend) * low for high, low in zip(above, below, strict=True))
+    return first, second, third
+
+
+def _position_moments(distance: FloatArray, room: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    # T_j = sum_k C(k+j-1, j) ratio^(k-1) obeys T_j = (T_(j-1) - ratio^room C(room+j-1, j)) / (1 - ratio); all scaled by
+    # ratio^-room above saturation, so that nothing overflows.
+    room = np.where(room > 0, room, 1.0)
+    log_power = room * np.log1p(distance)
+    top = np.exp(np.minimum(log_power, 0.0))
+    sum_0 = np.sign(distance) * -np.expm1(-np.abs(log_power)) / distance
+    sum_1 = (top * room - sum_0) / distance
+    sum_2 = (top * room * (room + 1) / 2 - sum_1) / distance
+    sum_3 = (top * room * (room + 1) * (room + 2) / 6 - sum_2) / distance
+    return sum_1 / sum_0, 2 * sum_2 / sum_0, 6 * sum_3 / sum_0
+
+
+def solve_queues(ports: Ports, traffic: QueueInput, loss: FloatArray) -> QueueState:
+    """Chain of every queue given the traffic that reaches it and the ``loss`` of the last round (for what is
+    carried).""" service = traffic.bits / ports.capacity_bps[:, None]
+    offered = traffic.packets_per_s * service
+    carried = offered * (1 - loss)
+    load = np.minimum(carried.sum(axis=-1, keepdims=True), 1.0)
+    share, law_applies = _share(ports, offered, carried)
+    ratio = np.maximum(offered / share, RATIO_FLOOR)
+
+    # Mean residual work in service, Cobham's R; with one queue variability = R / (load * service) = E[S^2] / (2
+    # E[S]^2).
+    spread = np.maximum(traffic.second + traffic.dispersion - 1, 0.0) / 2
+    residual = (carried * service * spread).sum(axis=-1, keepdims=True)
+    idle = load <= 0
+    variability = np.where(idle, spread, residual / np.where(idle, 1.0, load * service))
+    if ports.strict.any():
+        variability = np.where(ports.strict[:, None], variability / share, variability)
+    if law_applies is not None:
+        variability = variability * _law_factor(
+            law_applies, offered, load, residual, share, service, ratio, variability
+        )
+
+    saturation = np.sqrt(np.minimum(ratio, 1.0))
+    room = ports.room[:, None] / np.maximum(1 + saturation * (variability - 1), 1e-3)
+    full = full_probability(ratio, room)
+    busy = np.minimum(
+        offered.sum(axis=-1, keepdims=True) / (1 + (offered * full).sum(axis=-1, keepdims=True)),
+        1.0,
+    )
+    return QueueState(service, offered, share, ratio, variability, room, busy, busy * full)
+
+
+def _share(ports: Ports, offered: FloatArray, carried: FloatArray) -> tuple[FloatArray, FloatArray | None]:
+    """Part of the server per queue, and where the conservation law is wanted ([links, 1] of 0/1, None: nowhere)."""
+    share = np.ones_like(offered)
+    if ports.strict.any():
+        before = np.cumsum(carried, axis=-1) - carried
+        share = np.where(ports.strict[:, None], np.maximum(1 - before, SHARE_FLOOR), share)
+    if not ports.weighted.any():
+        return share, None
+    # Generalised processor sharing: the others count with their weights for the part of the time they are backlogged,
+    # and what the others leave unused is always there.
+    left = 1 - (carried.sum(axis=-1, keepdims=True) - carried)
+    backlogged = np.minimum(offered, 1.0)
+    weighted_share = share
+    for _ in range(12):
+        competing = ports.weight * backlogged
+        others = competing.sum(axis=-1, keepdims=True) - competing
+        weighted_share = np.maximum(ports.weight / np.maximum(ports.weight + others, 1e-300), left)
+        weighted_share = np.clip(weighted_share, SHARE_FLOOR, 1.0)
+        backlogged = np.minimum(offered / weighted_share, 1.0)
+    weighted = ports.weighted[:, None]
+    return np.where(weighted, weighted_share, share), weighted.astype(np.float64)
+
+
+def _law_factor(
+    applies: FloatArray,
+    offered: FloatArray,
+    load: FloatArray,
+    residual: FloatArray,
+    share: FloatArray,
+    service: FloatArray,
+    ratio: FloatArray,
+    variability: FloatArray,
+) -> FloatArray:
+    """Factor on the waits of a weighted port so that sum(load_q wait_q) = load R / (1 - load) (Kleinrock 1965)."""
+    below = np.minimum(ratio, 0.999)
+    predicted = (offered * load * variability * service / share / (1 - below)).sum(axis=-1, keepdims=True)
+    total = offered.sum(axis=-1, keepdims=True)
+    due = load * residual / np.maximum(1 - load, 1e-3)
+    factor = np.clip(np.where(predicted > 0, due / np.where(predicted > 0, predicted, 1.0), 1.0), *LAW_LIMITS)
+    say = np.clip((1 - total) / (1 - LAW_FADES_FROM), 0.0, 1.0) * applies
+    result: FloatArray = factor**say
+    return result
+
+
+@dataclass(frozen=True)
+class Waits:
+    """Waiting time of packets that are let in, per queue [..., links, queues].
+
+    ``mean_s``, ``variance_s2``, ``third_s3`` (third cumulant), ``relaxation_s``: initial decay time of the workload's
+    autocorrelation.
+    """
+
+    mean_s: FloatArray
+    variance_s2: FloatArray
+    third_s3: FloatArray
+    relaxation_s: FloatArray
+
+
+def waiting_times(state: QueueState, traffic: QueueInput, ports: Ports) -> Waits:
+    """Waiting time distribution of accepted packets: nothing with P(idle server), else the mixture of Erlang waits.
+
+    The second moment is corrected so that it is Takacs' E[W^2] = 2 E[W]^2 + lambda E[S^3] / (3 (1 - rho)) for M/G/1.
+    ``relaxation_s`` is 2 Var(W) / (lambda E[S^2]): the workload jumps by S at rate lambda, so E[(V(t) - V(0))^2]
+    starts as lambda E[S^2] t, and equals 2 Var(V) (1 - correlation).
+    """
+    admitted = np.maximum(1 - state.loss, 1e-12)
+    waits = np.where(ports.room[:, None] > 0, np.clip((state.busy - state.loss) / admitted, 0.0, 1.0), 0.0)
+    unit = state.variability * state.service_s / state.share
+    one, two, three = position_moments(state.ratio, state.room)
+    # However bursty the arrivals, nobody waits for more than a full queue.
+    longest = np.maximum(ports.room[:, None], 1.0) * state.service_s / state.share
+    unit = np.minimum(unit, longest / one)
+    mean = waits * unit * one
+    spread = traffic.second / 2
+    correction = (traffic.third / 3 - 2 * spread**2) * (state.service_s / state.share) ** 2
+    second = waits * (unit**2 * two + correction * one)
+    least = np.where(waits > 0, mean**2 / np.where(waits > 0, waits, 1.0), 0.0)
+    second = np.maximum(second, least)
+    raw_third = waits * unit**3 * three
+    variance = np.maximum(second - mean**2, 0.0)
+    third = raw_third - 3 * mean * second + 2 * mean**3
+    work = (state.offered * (1 - state.loss) * state.service_s * traffic.second).sum(axis=-1, keepdims=True)
+    relaxation = np.where(work > 0, 2 * variance / np.where(work > 0, work, 1.0), 0.0)
+    return Waits(mean, variance, third, relaxation)
