@@ -115,8 +115,8 @@ def _position_moments(distance: FloatArray, room: FloatArray) -> tuple[FloatArra
 
 
 def solve_queues(ports: Ports, traffic: QueueInput, loss: FloatArray) -> QueueState:
-    """Chain of every queue given the traffic that reaches it and the ``loss`` of the last round (for what is
-    carried).""" service = traffic.bits / ports.capacity_bps[:, None]
+    """Chain of every queue, given the traffic that reaches it and the ``loss`` of the last round."""
+    service = traffic.bits / ports.capacity_bps[:, None]
     offered = traffic.packets_per_s * service
     carried = offered * (1 - loss)
     load = np.minimum(carried.sum(axis=-1, keepdims=True), 1.0)
