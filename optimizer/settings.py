@@ -1,4 +1,4 @@
-"""Everything the optimizer needs to know, as frozen values made by ``deploy.configuration`` from the operator's file."""
+"""All that the optimizer needs to know, as frozen values made by ``deploy.configuration`` from the operator's file."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from topology_sync.scenario import SlaGoal
+from topology_sync.traffic import SizeModel
 
-Mode = Literal["advise", "auto"]
+Mode = Literal["advise", "auto", "paused"]
+MODES: tuple[Mode, ...] = ("advise", "auto", "paused")
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,17 @@ class ClassGoal:
 
 @dataclass(frozen=True)
 class SafetySettings:
-    """When the loop may act, how far it may go and what makes it go back."""
+    """When the loop may act, how far it may go and what makes it go back.
+
+    A violation must last ``hold_s`` and be seen in ``violations_to_act`` evaluations; it is over only when every demand
+    is below ``clear_ratio`` of its goal.  ``min_interval_s`` holds for the loop and for each demand.  A plan for an SLA
+    must lower the predicted violation by ``improvement_margin_ratio``; one for utilisation alone must lower the
+    maximum by ``better_plan_margin_ratio``, from ``better_plan_min_utilisation`` or more, and is sought every
+    ``better_plan_interval_s``.  A change is rolled back when the measured violation exceeds the one before it by
+    ``rollback_margin_ratio``.  Holding down doubles from ``min_interval_s`` up to ``hold_down_max_s``.  A proposal
+    nobody approves is withdrawn after ``proposal_lifetime_s``; a verification without measurements ends after
+    ``verify_timeout_s``.
+    """
 
     hold_s: float = 5.0
     violations_to_act: int = 3
@@ -29,6 +41,15 @@ class SafetySettings:
     max_changes: int = 20
     verify_s: float = 10.0
     rollback: bool = True
+    clear_ratio: float = 0.9
+    improvement_margin_ratio: float = 0.05
+    better_plan_margin_ratio: float = 0.1
+    better_plan_min_utilisation: float = 0.5
+    better_plan_interval_s: float = 60.0
+    rollback_margin_ratio: float = 0.1
+    hold_down_max_s: float = 3600.0
+    proposal_lifetime_s: float = 600.0
+    verify_timeout_s: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +66,9 @@ class OptimizerSettings:
 
     ``controller`` is ``unix:/path`` or ``http://host:port``; ``predictor_address`` None means embedded.
     ``transmission_delay`` False: the links do not add a packet's own transmission time (emulated links, see
-    ARCHITECTURE.md).  ``api_token`` is the secret that callers of the operator's API present, None for none.
+    ARCHITECTURE.md).  ``packet_size`` is what is assumed of the distribution of packet sizes around the measured mean,
+    which counters cannot tell.  ``headroom_ratio``: plans aim this far below each goal.  ``api_token`` is the secret
+    that callers of the operator's API present, None for none.
     """
 
     controller: str
@@ -58,6 +81,8 @@ class OptimizerSettings:
     predictor_kind: str = "analytic"
     predictor_address: str | None = None
     transmission_delay: bool = True
+    packet_size: SizeModel = "constant"
+    headroom_ratio: float = 0.1
     api_host: str = "127.0.0.1"
     api_port: int = 8080
     api_token: str | None = None

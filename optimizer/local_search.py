@@ -1,0 +1,481 @@
+"""Anytime local search over single-path moves: keep the promises, then empty the fullest link, then change little.
+
+Moves are screened by link loads and a rough queue model (``screening``); the few best are judged by the predictor, and
+only its verdict counts.  The result is never worse than the start in the predictor's eyes.  Same seed and enough time:
+same result.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from gnn_model.predictor import Prediction, Predictor
+from optimizer.candidates import CandidatePaths, UsableLinks
+from optimizer.goals import GoalTable, Score, excess_ratios, experienced_values, predicted_violation
+from optimizer.screening import LoadScreen, Move, soft_maximum
+from topology_sync.paths import shortest_path
+from topology_sync.routing import PathShare, Routing
+from topology_sync.scenario import Scenario
+from topology_sync.values import BoolArray, FloatArray, float_array
+
+SCREENED_PER_STEP = 240
+JUDGED_PER_STEP = 6
+HOT_LINKS = 6
+GREEDY_DEPTH = 8
+UNNEEDED_TOLERANCE = 0.01  # a change that lowers the maximum utilisation by less than this in all is taken back
+PRUNE_TIME_SHARE = 0.25
+SMALLEST_GAIN = 1e-6
+
+
+@dataclass(frozen=True)
+class SearchLimits:
+    """``max_changes`` None means any number; ``frozen`` demands keep their paths unless those are broken."""
+
+    time_s: float = 1.0
+    max_changes: int | None = None
+    frozen: frozenset[int] = frozenset()
+    single_path: bool = False
+    seed: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class SearchResult:
+    """A routing and what is predicted for it and for the start.
+
+    ``changed`` holds every demand whose paths differ from the start, ``repaired`` those of them that had to move (not
+    counted against ``max_changes``), ``unroutable`` those that no usable path can carry.  In ``before`` demands over
+    dead links have loss 1 and infinite delay.
+    """
+
+    routing: Routing
+    changed: tuple[int, ...]
+    repaired: tuple[int, ...]
+    unroutable: tuple[int, ...]
+    start_score: Score
+    score: Score
+    before: Prediction
+    after: Prediction
+    seconds: float
+    moves_screened: int
+    routings_judged: int
+
+
+def demands_over(routing: Routing, closed: BoolArray) -> tuple[int, ...]:
+    """Demands with a path over any of the links marked in ``closed`` [links]."""
+    flat = routing.flat
+    return tuple(int(demand) for demand in np.unique(flat.path_demand[flat.hop_path[closed[flat.hop_link]]]))
+
+
+def displaced_demands(scenario: Scenario, usable: UsableLinks) -> tuple[int, ...]:
+    """Demands that must move: over links that are down or under maintenance, or through nodes under maintenance."""
+    topology, traffic = scenario.topology, scenario.traffic
+    closed = ~usable.allowed
+    for node in usable.end_only_nodes:
+        closed = closed | (topology.link_source == node) | (topology.link_target == node)
+    return tuple(
+        demand
+        for demand in demands_over(scenario.routing, closed)
+        if not all(
+            usable.for_ends(topology, int(traffic.source[demand]), int(traffic.target[demand]))[list(path.links)].all()
+            for path in scenario.routing.paths[demand]
+        )
+    )
+
+
+def search(
+    scenario: Scenario, table: GoalTable, predictor: Predictor, candidates: CandidatePaths, limits: SearchLimits
+) -> SearchResult:
+    """Look for a better routing of ``scenario`` by the goals of ``table`` within ``limits``."""
+    return _Search(scenario, table, predictor, candidates, limits).run()
+
+
+@dataclass(eq=False)
+class _Search:
+    scenario: Scenario
+    table: GoalTable
+    predictor: Predictor
+    candidates: CandidatePaths
+    limits: SearchLimits
+    screened: int = 0
+    judged: int = 0
+    start: Routing = field(init=False)
+    routing: Routing = field(init=False)
+    repaired: set[int] = field(default_factory=set)
+    violation: float = 0.0
+    tabu: set[tuple[int, tuple[int, ...]]] = field(default_factory=set)
+
+    def run(self) -> SearchResult:
+        began = time.monotonic()
+        self.deadline = began + self.limits.time_s
+        self.random = np.random.default_rng(self.limits.seed)
+        self.start = self.routing = self.scenario.routing
+        self.changed: set[int] = set()
+        full_table = self.table
+        self.capacity = self.scenario.topology.capacity_bps
+        usable = self.candidates.usable
+        dead = set(demands_over(self.start, ~usable.up))
+        self.screen = LoadScreen(self.scenario, self.table)
+        self.repaired, unroutable = self._repair()
+        stranded = unroutable & dead
+        if stranded:
+            self._drop_traffic(stranded)
+        start_prediction = self._predict([self.start])[0]
+        before = _cut_off(start_prediction, dead)
+        prediction = self._predict([self.routing])[0] if self.repaired else start_prediction
+        start_score = Score(predicted_violation(before, full_table), self._max_utilisation(self.start), 0)
+        self._take(self.routing, prediction)
+        search_deadline = began + self.limits.time_s * (1.0 - PRUNE_TIME_SHARE)
+        self._mend(search_deadline)
+        self._lower_maximum(search_deadline)
+        self._take_back()
+        if self.limits.max_changes is not None and self.violation > 0:
+            self._mend(search_deadline)  # changes taken back may now be spent better
+        after = _cut_off(self._predict([self.routing])[0], stranded)
+        score = Score(
+            predicted_violation(after, full_table), self._max_utilisation(self.routing), len(self._discretionary())
+        )
+        if not self.repaired and not self.limits.single_path and not score.better_than(start_score):
+            self.routing, after, score = self.start, before, start_score
+        return SearchResult(
+            routing=self.routing,
+            changed=self.routing.changed_demands(self.start),
+            repaired=tuple(sorted(self.repaired)),
+            unroutable=tuple(sorted(unroutable)),
+            start_score=start_score,
+            score=score,
+            before=before,
+            after=after,
+            seconds=time.monotonic() - began,
+            moves_screened=self.screened,
+            routings_judged=self.judged,
+        )
+
+    # what must move
+
+    def _repair(self) -> tuple[set[int], set[int]]:
+        """Move demands off closed links, the largest first; returns those moved and those without any way."""
+        traffic = self.scenario.traffic
+        must_move = list(displaced_demands(self.scenario, self.candidates.usable))
+        if self.limits.single_path:
+            must_move += [demand for demand, paths in enumerate(self.start.paths) if len(paths) > 1]
+        moved: set[int] = set()
+        unroutable: set[int] = set()
+        for demand in sorted(set(must_move), key=lambda demand: (-traffic.rate_bps[demand], demand)):
+            path = self._path_by_load(demand)
+            if path is None:
+                unroutable.add(demand)
+            else:
+                self._move(Move(demand, (PathShare(path),)))
+                moved.add(demand)
+        return moved, unroutable
+
+    def _drop_traffic(self, stranded: set[int]) -> None:
+        rate = self.scenario.traffic.rate_bps.copy()
+        rate[list(stranded)] = 0.0
+        self.scenario = replace(self.scenario, traffic=self.scenario.traffic.with_rates(float_array(rate)))
+        self.table = GoalTable(self.table.limit, self.table.percentile, np.where(rate > 0, self.table.weight, 0.0))
+        self.screen = LoadScreen(self.scenario.with_routing(self.routing), self.table)
+
+    # SLA violations
+
+    def _mend(self, deadline: float) -> None:
+        """Best-improvement descent on the violation score; where single moves fail, a few steps deep."""
+        while self.violation > 0 and time.monotonic() < deadline:
+            moves = self._ranked(self._moves(self._links_that_hurt()))
+            if not moves or not (self._judge_single(moves, deadline) or self._judge_sequence(deadline)):
+                return
+
+    def _links_that_hurt(self) -> list[int]:
+        """Links that delay or drop most of what misses its goals."""
+        excess = self.excess[self.screen.judged] * self.table.weight[self.screen.judged]
+        time_s, loss = self.screen.waiting(self.screen.utilisation())
+        service_s = 1.0 / self.capacity
+        hurt = (excess @ self.screen.share[self.screen.judged]) * (time_s / service_s * 1e-3 + loss * 10)
+        order = np.argsort(-hurt, kind="stable")
+        return [int(link) for link in order[:HOT_LINKS] if hurt[link] > 0]
+
+    def _judge_single(self, moves: list[Move], deadline: float) -> bool:
+        for first in range(0, min(len(moves), 4 * JUDGED_PER_STEP), JUDGED_PER_STEP):
+            chosen = moves[first : first + JUDGED_PER_STEP]
+            routings = [self.routing.with_changes({move.demand: move.paths}) for move in chosen]
+            if self._take_best(routings):
+                return True
+            if time.monotonic() > deadline:
+                return False
+        return False
+
+    def _judge_sequence(self, deadline: float) -> bool:
+        """Follow the rough figures a few moves deep; the predictor judges every prefix; go back if none is better."""
+        kept = self.routing
+        prefixes: list[Routing] = []
+        for _ in range(GREEDY_DEPTH):
+            moves = self._ranked(self._moves(self._links_that_hurt()))
+            if not moves or time.monotonic() > deadline:
+                break
+            self._move(moves[0])
+            prefixes.append(self.routing)
+        self._restore(kept)
+        return bool(prefixes) and self._take_best(prefixes)
+
+    def _take_best(self, routings: list[Routing]) -> bool:
+        predictions = self._predict(routings)
+        scores = [
+            (predicted_violation(prediction, self.table), self._max_utilisation(routing))
+            for routing, prediction in zip(routings, predictions, strict=True)
+        ]
+        best = min(range(len(routings)), key=scores.__getitem__)
+        if scores[best][0] >= self.violation * (1 - SMALLEST_GAIN):
+            return False
+        self._restore(routings[best])
+        self._take(routings[best], predictions[best])
+        return True
+
+    # maximum utilisation
+
+    def _lower_maximum(self, deadline: float) -> None:
+        """Greedy descent in short runs whose prefixes the predictor judges; then shaken and repeated for a while."""
+        self._descend(deadline)
+        free = self.limits.max_changes is None and not self.limits.frozen
+        quiet = 0
+        while free and quiet < 200 and time.monotonic() < deadline:
+            kept, kept_value = self.routing, self._soft(self.routing)
+            kept_violation = self.violation
+            self._shake()
+            self._descend(deadline, check=False)
+            accepted = self._soft(self.routing) < kept_value * (1 - SMALLEST_GAIN)
+            if accepted and len(self.screen.judged):
+                prediction = self._predict([self.routing])[0]
+                accepted = predicted_violation(prediction, self.table) <= kept_violation
+                if accepted:
+                    self._take(self.routing, prediction)
+            if not accepted:
+                self._restore(kept)
+            quiet = 0 if accepted else quiet + 1
+
+    def _descend(self, deadline: float, check: bool = True) -> None:
+        check = check and len(self.screen.judged) > 0
+        while time.monotonic() < deadline:
+            kept = self.routing
+            steps: list[tuple[Move, Routing]] = []
+            while len(steps) < (GREEDY_DEPTH if check else SCREENED_PER_STEP) and time.monotonic() < deadline:
+                move = self._best_relief()
+                if move is None:
+                    break
+                self._move(move)
+                steps.append((move, self.routing))
+            if not steps:
+                return
+            if not check:
+                continue
+            predictions = self._predict([routing for _, routing in steps])
+            harmless = [predicted_violation(prediction, self.table) <= self.violation for prediction in predictions]
+            if all(harmless):
+                self._take(steps[-1][1], predictions[-1])
+                continue
+            first_bad = harmless.index(False)
+            move = steps[first_bad][0]
+            self.tabu.update((move.demand, path.links) for path in move.paths)
+            self._restore(steps[first_bad - 1][1] if first_bad else kept)
+            if first_bad:
+                self._take(steps[first_bad - 1][1], predictions[first_bad - 1])
+
+    def _best_relief(self) -> Move | None:
+        """The move off one of the fullest links that lowers the soft maximum most, None where none does."""
+        utilisation = self.screen.utilisation()
+        fullest = float(utilisation.max(initial=0.0))
+        hot = np.nonzero((utilisation >= fullest * (1 - 1e-9)) & (utilisation > 0))[0]
+        moves = self._moves([int(link) for link in hot[:2]])
+        if not moves:
+            return None
+        after = self.screen.utilisation_after(moves)
+        value = soft_maximum(after)
+        best = int(np.argmin(value))
+        return moves[best] if value[best] < soft_maximum(utilisation) * (1 - SMALLEST_GAIN) else None
+
+    def _shake(self) -> None:
+        """Lift a few demands off full links and lay them anew in random order."""
+        utilisation = self.screen.utilisation()
+        fullest = int(
+            np.argmax(utilisation + 0.02 * utilisation.max(initial=0.0) * self.random.random(len(utilisation)))
+        )
+        crossing = np.nonzero(self.screen.share[:, fullest] * self.scenario.traffic.rate_bps > 0)[0]
+        active = np.nonzero(self.scenario.traffic.rate_bps > 0)[0]
+        if not len(active):
+            return
+        chosen = self.random.permutation(crossing)[:3]
+        others = self.random.choice(active, size=min(len(active), 3), replace=False)
+        for demand in self.random.permutation(np.unique(np.concatenate([chosen, others]).astype(int))):
+            options = self.candidates.between(*self._ends(int(demand)))
+            path = self._path_by_load(int(demand))
+            if path is not None and (self.random.random() < 0.6 or not options):
+                self._move(Move(int(demand), (PathShare(path),)))
+            elif options:
+                self._move(Move(int(demand), (PathShare(options[int(self.random.integers(len(options)))]),)))
+
+    # few changes
+
+    def _take_back(self) -> None:
+        """Undo changes that neither keep a promise nor lower the maximum noticeably."""
+        limit = max(self._max_utilisation(self.routing) * (1 + UNNEEDED_TOLERANCE), 0.0)
+        judged = len(self.screen.judged) > 0
+        pending = self._discretionary()
+        while pending and time.monotonic() < self.deadline:
+            moves = [Move(demand, self.start.paths[demand]) for demand in pending]
+            fullest = self.screen.utilisation_after(moves).max(axis=1, initial=0.0)
+            order = [int(index) for index in np.argsort(fullest, kind="stable") if fullest[index] <= limit]
+            if not order:
+                return
+            if not judged:
+                self._move(moves[order[0]])
+                pending = [demand for demand in pending if demand != moves[order[0]].demand]
+                continue
+            chosen = order[: 2 * JUDGED_PER_STEP]
+            routings = [self.routing.with_changes({moves[index].demand: moves[index].paths}) for index in chosen]
+            predictions = self._predict(routings)
+            harmless = [
+                position
+                for position, prediction in enumerate(predictions)
+                if predicted_violation(prediction, self.table) <= self.violation + SMALLEST_GAIN
+            ]
+            if harmless:
+                taken = harmless[0]
+                self._restore(routings[taken])
+                self._take(routings[taken], predictions[taken])
+                needed = {moves[chosen[position]].demand for position in range(taken)}
+                pending = [d for d in pending if d not in needed and d != moves[chosen[taken]].demand]
+            else:
+                tried = {moves[index].demand for index in chosen}
+                pending = [demand for demand in pending if demand not in tried]
+
+    # moves
+
+    def _moves(self, links: Iterable[int]) -> list[Move]:
+        """Every demand on these links to each of its candidate paths and to the one that present load favours."""
+        rate = self.scenario.traffic.rate_bps
+        crossing: dict[int, None] = {}
+        for link in links:
+            on_link = np.nonzero(self.screen.share[:, link] * rate > 0)[0]
+            for demand in on_link[np.argsort(-rate[on_link], kind="stable")]:
+                crossing[int(demand)] = None
+        movable = [demand for demand in crossing if self._may_move(demand)]
+        most = SCREENED_PER_STEP // 4
+        if len(movable) > most:
+            kept = movable[: most // 2]
+            rest = self.random.choice(movable[most // 2 :], size=most - len(kept), replace=False)
+            movable = kept + [int(demand) for demand in rest]
+        moves: list[Move] = []
+        for demand in movable:
+            present = self.routing.paths[demand]
+            options = dict.fromkeys(self.candidates.between(*self._ends(demand)))
+            by_load = self._path_by_load(demand)
+            if by_load is not None:
+                options[by_load] = None
+            moves += [
+                Move(demand, (PathShare(path),))
+                for path in options
+                if (len(present) > 1 or path != present[0].links) and (demand, path) not in self.tabu
+            ]
+        self.screened += len(moves)
+        return moves
+
+    def _ranked(self, moves: list[Move]) -> list[Move]:
+        """Moves by rough violation score, then by how full the fullest link becomes."""
+        if not moves:
+            return []
+        utilisation = self.screen.utilisation_after(moves)
+        violation = self.screen.violation_after(moves, utilisation)
+        order = np.lexsort((soft_maximum(utilisation), np.round(violation, 9)))
+        return [moves[int(index)] for index in order]
+
+    def _may_move(self, demand: int) -> bool:
+        if demand in self.repaired:
+            return True
+        if demand in self.limits.frozen:
+            return False
+        limit = self.limits.max_changes
+        if limit is None:
+            return True
+        return demand in self.changed or len(self.changed - self.repaired) < limit
+
+    def _discretionary(self) -> list[int]:
+        return sorted(self.changed - self.repaired)
+
+    def _ends(self, demand: int) -> tuple[int, int]:
+        return int(self.scenario.traffic.source[demand]), int(self.scenario.traffic.target[demand])
+
+    def _path_by_load(self, demand: int) -> tuple[int, ...] | None:
+        """The cheapest path when a full link costs far more than an empty one, the demand's own load set aside."""
+        source, target = self._ends(demand)
+        rate = self.scenario.traffic.rate_bps[demand]
+        after = (self.screen.load_bps + rate * (1 - self.screen.share[demand])) / self.capacity
+        scale = max(float(self.screen.utilisation().max(initial=0.0)), 1e-9)
+        weight = 0.02 + np.minimum(after / scale, 4.0) ** 6
+        usable = self.candidates.usable.for_ends(self.scenario.topology, source, target)
+        return shortest_path(self.scenario.topology, source, target, weight.tolist(), usable)
+
+    # state of the search
+
+    def _apply(self, move: Move) -> None:
+        self.screen.apply(move)
+        if move.paths == self.start.paths[move.demand]:
+            self.changed.discard(move.demand)
+        else:
+            self.changed.add(move.demand)
+
+    def _move(self, move: Move) -> None:
+        self._apply(move)
+        self.routing = self.routing.with_changes({move.demand: move.paths})
+
+    def _restore(self, routing: Routing) -> None:
+        for demand, (mine, theirs) in enumerate(zip(self.routing.paths, routing.paths, strict=True)):
+            if mine is not theirs:
+                self._apply(Move(demand, theirs))
+        self.routing = routing
+
+    def _take(self, routing: Routing, prediction: Prediction) -> None:
+        """Note what the predictor says of the routing that the search now stands on."""
+        self.routing = routing
+        self.violation = predicted_violation(prediction, self.table)
+        self.screen.calibrate(prediction)
+        self.excess = _total_excess(prediction, self.table)
+
+    def _predict(self, routings: Sequence[Routing]) -> list[Prediction]:
+        self.judged += len(routings)
+        return self.predictor.predict_batch(self.scenario, routings)
+
+    def _max_utilisation(self, routing: Routing) -> float:
+        return routing.max_utilisation(self.scenario.traffic, self.scenario.topology)
+
+    def _soft(self, routing: Routing) -> float:
+        load = routing.link_load_bps(self.scenario.traffic, self.scenario.topology.link_count)
+        return float(soft_maximum(load / self.capacity))
+
+
+def _total_excess(prediction: Prediction, table: GoalTable) -> FloatArray:
+    excess = excess_ratios(experienced_values(prediction, table), table)
+    result: FloatArray = np.where(excess > 0, 1 + np.log1p(excess), 0.0).sum(axis=0)
+    return result
+
+
+def _cut_off(prediction: Prediction, demands: set[int]) -> Prediction:
+    """The same prediction with some demands delivering nothing."""
+    if not demands:
+        return prediction
+    index = list(demands)
+
+    def marked(values: FloatArray, value: float) -> FloatArray:
+        values = values.copy()
+        values[index] = value
+        return float_array(values)
+
+    return replace(
+        prediction,
+        delay_s=marked(prediction.delay_s, np.inf),
+        delay_p99_s=marked(prediction.delay_p99_s, np.inf),
+        jitter_s=marked(prediction.jitter_s, np.nan),
+        loss_ratio=marked(prediction.loss_ratio, 1.0),
+    )

@@ -1,0 +1,152 @@
+"""Judges thousands of moves a second roughly, so that the predictor need only judge the few best.
+
+Loads are exact.  Delay, jitter and loss come from an M/G/1/K queue per link taken alone: the blocking and the mean
+number in system of M/M/1/K, waiting scaled by E[s^2]/(2 E[s]^2) as in Pollaczek-Khinchine.  The error against the real
+predictor at the present routing is measured and added back, so only differences between routings matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from gnn_model.predictor import Prediction
+from optimizer.goals import GoalTable, excess_ratios, experienced_values, violation_score
+from topology_sync.routing import PathShare, Routing
+from topology_sync.scenario import Scenario
+from topology_sync.values import FloatArray, IntArray
+
+NORM_POWER = 16.0
+LARGEST_LOAD = 8.0
+
+
+class Move(NamedTuple):
+    """One demand to other paths."""
+
+    demand: int
+    paths: tuple[PathShare, ...]
+
+
+@dataclass(eq=False)
+class LoadScreen:
+    """Loads of the routing as it stands in the search and what moves would make of them.
+
+    ``share`` [demands, links] is the part of each demand on each link, ``load_bps`` [links] the offered load.
+    """
+
+    scenario: Scenario
+    table: GoalTable
+    share: FloatArray = field(init=False)
+    load_bps: FloatArray = field(init=False)
+    judged: IntArray = field(init=False)  # demands that are promised something, the only ones worth scoring
+    _offset: FloatArray = field(init=False)
+
+    def __post_init__(self) -> None:
+        topology, traffic = self.scenario.topology, self.scenario.traffic
+        self.share = np.zeros((traffic.demand_count, topology.link_count))
+        self.load_bps = np.zeros(topology.link_count)
+        promised = np.isfinite(self.table.limit).any(axis=0) & (self.table.weight > 0)
+        self.judged = np.nonzero(promised)[0]
+        self._offset = np.zeros((3, len(self.judged)))
+        self._judged_table = GoalTable(
+            self.table.limit[:, self.judged], self.table.percentile[self.judged], self.table.weight[self.judged]
+        )
+        rate = traffic.rate_bps
+        total = max(float(rate.sum()), 1e-12)
+        self._packet_bits = max(float(rate.sum()) / max(float(traffic.packets_per_s.sum()), 1e-12), 1.0)
+        self._waiting_factor = 0.5 * float((rate * traffic.second_moment_ratio).sum()) / total
+        self.reset(self.scenario.routing)
+
+    def reset(self, routing: Routing) -> None:
+        """Take another routing as the present one."""
+        flat = routing.flat
+        self.share[:] = 0.0
+        np.add.at(self.share, (flat.path_demand[flat.hop_path], flat.hop_link), flat.share[flat.hop_path])
+        self.load_bps = self.scenario.traffic.rate_bps @ self.share
+
+    def row(self, paths: Sequence[PathShare]) -> FloatArray:
+        """Share on each link of a demand with these paths, [links]."""
+        row = np.zeros(self.scenario.topology.link_count)
+        for path in paths:
+            row[list(path.links)] += path.share
+        return row
+
+    def apply(self, move: Move) -> None:
+        """Carry out a move."""
+        row = self.row(move.paths)
+        self.load_bps = self.load_bps + self.scenario.traffic.rate_bps[move.demand] * (row - self.share[move.demand])
+        self.share[move.demand] = row
+
+    def utilisation(self) -> FloatArray:
+        """Offered load over capacity, [links]."""
+        return self.load_bps / self.scenario.topology.capacity_bps
+
+    def utilisation_after(self, moves: Sequence[Move]) -> FloatArray:
+        """Offered load over capacity after each move alone, [moves, links]."""
+        demands = [move.demand for move in moves]
+        rows = np.stack([self.row(move.paths) for move in moves])
+        change = self.scenario.traffic.rate_bps[demands, None] * (rows - self.share[demands])
+        return (self.load_bps + change) / self.scenario.topology.capacity_bps
+
+    def calibrate(self, prediction: Prediction) -> None:
+        """Learn the error of the rough figures from the predictor's view of the present routing."""
+        if len(self.judged):
+            rough = self._values(self.utilisation()[None], self.share[self.judged].T)[0]
+            exact = experienced_values(prediction, self.table)[:, self.judged]
+            self._offset = np.nan_to_num(exact - rough, nan=0.0, posinf=0.0, neginf=0.0)
+
+    def violation_after(self, moves: Sequence[Move], utilisation: FloatArray) -> FloatArray:
+        """Rough violation score after each move alone, [moves]; ``utilisation`` as from ``utilisation_after``."""
+        if not len(self.judged):
+            return np.zeros(len(moves))
+        values = self._values(utilisation, self.share[self.judged].T)
+        position = {int(demand): index for index, demand in enumerate(self.judged)}
+        for index, move in enumerate(moves):
+            if move.demand in position:
+                own = self._values(utilisation[index : index + 1], self.row(move.paths)[:, None])
+                values[index, :, position[move.demand]] = own[0, :, 0]
+        return violation_score(excess_ratios(values + self._offset, self._judged_table), self._judged_table.weight)
+
+    def waiting(self, utilisation: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Mean time at each link (waiting and sending) in seconds and loss, both like ``utilisation``."""
+        topology = self.scenario.topology
+        service_s = self._packet_bits / topology.capacity_bps
+        size = topology.queue_packets + 1.0
+        rho = np.clip(utilisation, 1e-9, LARGEST_LOAD)
+        rho = np.where(np.abs(rho - 1.0) < 1e-6, 1.0 + 1e-6, rho)
+        # rho^-n on the overloaded side keeps the powers finite
+        with np.errstate(over="ignore", under="ignore"):
+            power = np.power(rho, size)
+            finite = np.minimum(power, 1e250)
+            loss = np.where(rho < 1, (1 - rho) * finite / (1 - rho * finite), (rho - 1) / (rho - 1 / finite))
+            full = np.where(rho < 1, rho * finite / (1 - rho * finite), -1 / (1 - 1 / (rho * finite)))
+        in_system = rho / (1 - rho) - (size + 1) * full
+        sojourn = np.maximum(in_system, 0.0) * service_s / (rho * np.maximum(1 - loss, 1e-9))
+        time = service_s + np.maximum(sojourn - service_s, 0.0) * self._waiting_factor
+        return time, loss
+
+    def _values(self, utilisation: FloatArray, share: FloatArray) -> FloatArray:
+        """Rough delay at the percentile, jitter and loss, [moves, 3, demands]; ``share`` [links, demands]."""
+        topology = self.scenario.topology
+        time, loss = self.waiting(utilisation)
+        delay = (time + topology.delay_s) @ share
+        spread = np.sqrt((time * time) @ share)
+        longest = (
+            (topology.queue_packets + 2.0) * self._packet_bits / topology.capacity_bps + topology.delay_s
+        ) @ share
+        late = np.minimum(delay + 3.0 * spread, longest)
+        lost = 1.0 - np.exp(np.log1p(-np.minimum(loss, 1 - 1e-12)) @ share)
+        return np.stack([late, spread, lost], axis=1)
+
+
+def soft_maximum(utilisation: FloatArray) -> FloatArray:
+    """A smooth stand-in for the largest utilisation, [...]: the NORM_POWER-norm over the last axis.
+
+    It also falls when one of several equally full links empties, which the maximum itself does not.
+    """
+    scale = np.maximum(utilisation.max(axis=-1, initial=0.0), 1e-12)
+    result: FloatArray = scale * ((utilisation / scale[..., None]) ** NORM_POWER).sum(axis=-1) ** (1 / NORM_POWER)
+    return result
