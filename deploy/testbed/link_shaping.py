@@ -1,0 +1,56 @@
+"""Line rate and queue of the emulated links: one HTB class with a pfifo per direction, set in one ``tc`` call."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from topology_sync.errors import UnavailableError
+
+_BUCKET_S = 100e-6
+
+
+@dataclass(frozen=True)
+class ShapedInterface:
+    """The sending end of one directed link."""
+
+    interface: str
+    capacity_bps: float
+    queue_packets: int
+
+
+def shaping_commands(interfaces: Iterable[ShapedInterface]) -> str:
+    """The ``tc -batch`` script.
+
+    The bucket holds 100 us of line time, less than any packet: HTB lets a packet go only when the one before it has
+    had (all but 100 us of) its time on the line, so there are no trains faster than the line, and a timer that fires a
+    little late is made up for.  Measured with 500 byte packets at 3 Mbit/s (1,333 us each) on an overloaded link: a
+    bucket of 1 byte spaces them 1,370 us, this one 1,335 us; one of 1,600 bytes lets three go at once.  ``quantum``
+    only silences a warning, there is a single class.
+    """
+    lines = []
+    for shaped in interfaces:
+        device, rate = shaped.interface, round(shaped.capacity_bps)
+        burst = max(1, round(shaped.capacity_bps * _BUCKET_S / 8))
+        lines += [
+            f"qdisc replace dev {device} root handle 1: htb default 1",
+            f"class replace dev {device} parent 1: classid 1:1 htb rate {rate}bit burst {burst} cburst {burst} "
+            "quantum 1600",
+            f"qdisc replace dev {device} parent 1:1 handle 10: pfifo limit {max(1, shaped.queue_packets)}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def shape(interfaces: Iterable[ShapedInterface]) -> None:
+    """Apply to interfaces of the caller's network namespace.  Raises UnavailableError."""
+    run_batch("tc", shaping_commands(interfaces))
+
+
+def run_batch(program: str, commands: str) -> None:
+    """Feed ``commands`` to ``tc -batch`` or ``ip -batch``.  Raises UnavailableError with the first complaint."""
+    finished = subprocess.run(
+        [program, "-batch", "-"], input=commands, capture_output=True, text=True, timeout=60, check=False
+    )
+    if finished.returncode != 0:
+        raise UnavailableError(f"{program} -batch failed: {' '.join(finished.stderr.split())[:300]}")
