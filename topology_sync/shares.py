@@ -2,7 +2,7 @@
 
 Open vSwitch spreads flows over the buckets of a SELECT group by a hash of the packet into a table of slots (selection
 method ``dp_hash``, the default since 2.10); a bucket's real share is its number of slots.  This module repeats how the
-table is filled (``group_setup_dp_hash_table`` in ofproto/ofproto-dpif.c), so that the optimizer models what will happen.
+table is filled (``group_setup_dp_hash_table`` in ofproto/ofproto-dpif.c), so that the optimizer models what happens.
 """
 
 from __future__ import annotations
