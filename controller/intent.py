@@ -271,6 +271,47 @@ def _check_new(intent: NetworkIntent, key: DemandKey, number: int) -> None:
         raise PlanError(place, "is one demand too many", f"keep to {LAST_DEMAND} demands")
 
 
+def with_topology(intent: NetworkIntent, switches: Iterable[int], links: Iterable[IntentLink]) -> NetworkIntent:
+    """The next intent on another topology: what needs a switch or link that is gone goes with it.
+
+    A link that is merely down belongs into ``links`` (``up`` False) and takes nothing away.  A demand that lost all its
+    routes stays, and its packets are dropped and counted until a plan gives it new ones.
+    """
+    dpids = set(switches)
+    known = {link.hop: link for link in links if {link.source_dpid, link.target_dpid} <= dpids}
+
+    def is_kept(hops: Iterable[Hop]) -> bool:
+        """Whether all these links still lead where they did."""
+        return all(
+            hop in known and hop in intent.link_of and known[hop].target_dpid == intent.link_of[hop].target_dpid
+            for hop in hops
+        )
+
+    demands = []
+    for demand in intent.demands:
+        if demand.source_dpid in dpids and demand.target_dpid in dpids:
+            routes = tuple(route for route in demand.routes if is_kept(route.links))
+            lost = len(routes) < len(demand.routes)
+            version = (demand.version + 1) % VERSIONS if lost else demand.version
+            demands.append(replace(demand, version=version, routes=routes))
+    return replace(
+        intent,
+        switches=tuple(sorted(dpids)),
+        links=tuple(sorted(known.values(), key=lambda link: link.hop)),
+        hosts=tuple(host for host in intent.hosts if host.dpid in dpids),
+        demands=tuple(demands),
+        bypasses=tuple(bypass for bypass in intent.bypasses if is_kept((bypass.link, *bypass.hops))),
+    )
+
+
+def retired_paths(before: NetworkIntent, after: NetworkIntent) -> tuple[tuple[Hop, ...], ...]:
+    """Paths and bypasses in use before and not after: those that must drain before their rules go."""
+    kept = after.labels()
+    routes = [route.links for demand in before.demands for route in demand.routes if route.label not in kept]
+    bypasses = [bypass.hops for bypass in before.bypasses if bypass.label is not None and bypass.label not in kept]
+    return tuple(routes + bypasses)
+
+
 def with_protection(intent: NetworkIntent, labels: LabelTable) -> tuple[NetworkIntent, LabelTable]:
     """The next intent in which every known link has a way around it, where the network has one.
 
