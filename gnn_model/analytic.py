@@ -15,7 +15,7 @@ import numpy as np
 
 from gnn_model.analytic_delay import path_statistics
 from gnn_model.analytic_layout import Layout, PathPool, ports_of, third_moment_ratio
-from gnn_model.analytic_queues import Ports, QueueInput, QueueState, Waits, solve_queues, waiting_times
+from gnn_model.analytic_queues import NOTHING, Ports, QueueInput, QueueState, Waits, solve_queues, waiting_times
 from gnn_model.predictor import Prediction
 from topology_sync.routing import Routing
 from topology_sync.scenario import Scenario
@@ -90,7 +90,7 @@ def _predict(scenario: Scenario, fixed: _Fixed, layout: Layout) -> list[Predicti
     carried = (state.offered * (1 - state.loss)).sum(axis=-1)
     arriving = traffic.packets_per_s.sum(axis=-1)
     lost = (traffic.packets_per_s * state.loss).sum(axis=-1)
-    link_loss = np.where(arriving > 0, lost / np.where(arriving > 0, arriving, 1.0), 0.0)
+    link_loss = np.where(arriving > NOTHING, lost / np.where(arriving > NOTHING, arriving, 1.0), 0.0)
     return [
         Prediction(
             delay_s=float_array(demands.mean_s[index]),
@@ -129,25 +129,29 @@ def _fixed_point(fixed: _Fixed, layout: Layout, links: int) -> tuple[QueueInput,
     # What a packet would look like in queues that nothing is offered to.
     unloaded = [np.where(members > 0, collect(moment) / used, 1.0) for moment in (hop_bits, hop_second, hop_third)]
 
+    def thin(loss: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Packet rate that reaches each hop, [hops], and survival of whole paths, [paths]."""
+        survival = np.ones(len(demand))
+        if not loss.any():
+            return hop_rate, survival
+        rate = np.empty_like(hop_rate)
+        through = (1 - loss).reshape(-1)
+        for position, queue in enumerate(layout.hop_queue):
+            count = len(queue)
+            part = slice(int(bounds[position]), int(bounds[position + 1]))
+            rate[part] = hop_rate[part] * survival[:count]
+            survival[:count] *= through[queue]
+        return rate, survival
+
     loss = np.zeros(shape)
     open_candidates = np.ones(layout.candidates, dtype=np.bool_)
-    survival = np.ones(len(demand))
     for _ in range(MAXIMUM_ROUNDS):
-        through = (1 - loss).reshape(-1)
-        rate = hop_rate
-        survival = np.ones(len(demand))
-        if loss.any():
-            rate = np.empty_like(hop_rate)
-            for position, queue in enumerate(layout.hop_queue):
-                count = len(queue)
-                part = slice(int(bounds[position]), int(bounds[position + 1]))
-                rate[part] = hop_rate[part] * survival[:count]
-                survival[:count] *= through[queue]
+        rate, _ = thin(loss)
         packets = collect(rate)
         moments = []
         for moment, without in zip((hop_bits, hop_second, hop_third), unloaded, strict=True):
             total = collect(rate * moment)
-            moments.append(np.where(packets > 0, total / np.where(packets > 0, packets, 1.0), without))
+            moments.append(np.where(packets > NOTHING, total / np.where(packets > NOTHING, packets, 1.0), without))
         bits = moments[0]
         traffic = QueueInput(
             packets_per_s=packets.reshape(shape),
@@ -163,4 +167,5 @@ def _fixed_point(fixed: _Fixed, layout: Layout, links: int) -> tuple[QueueInput,
             break
         damped = loss + (1 - DAMPING) * (state.loss - loss)
         loss = np.where(open_candidates[:, None, None], damped, loss)
+    _, survival = thin(state.loss)
     return traffic, state, waiting_times(state, traffic, fixed.ports), survival

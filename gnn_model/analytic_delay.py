@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gnn_model.analytic_layout import Layout
-from gnn_model.analytic_queues import Waits
+from gnn_model.analytic_queues import NOTHING, Waits
 from topology_sync.values import BoolArray, FloatArray, IntArray
 
 SKEW_LIMITS = (-2.0, 4.0)  # where the Wilson-Hilferty cube is good to a few per cent at the 99th percentile
@@ -203,7 +203,7 @@ def path_statistics(
     size_third = own**3 * (third[demand] - 3 * second[demand] + 2)
     total = variance + size_variance
     deviation = np.sqrt(total)
-    skew = (third_wait + size_third) / np.where(total > 0, deviation**3, 1.0)
+    skew = (third_wait + size_third) / np.where(total > NOTHING, deviation**3, 1.0)
 
     arriving = packets_per_s[demand] * layout.share * np.maximum(survival, 1e-12)
     rate = np.bincount(
@@ -223,7 +223,7 @@ def _difference_variance(layout: Layout, waits: Waits, load: FloatArray, rate: F
     decay_slow = np.where(moving, 1 / np.where(moving, tau * slow_time, 1.0), 0.0)
     decay_fast = np.where(moving, 1 / np.where(moving, tau * fast_time, 1.0), 0.0)
     twice = 2 * waits.variance_s2.reshape(-1)
-    some = rate > 0
+    some = rate > NOTHING
     spacing = np.where(some[:, None], SPACING_NODES / np.where(some, rate, 1.0)[:, None], np.inf)
     difference = np.zeros((len(rate), len(SPACING_NODES)))
     for queue in layout.hop_queue:

@@ -23,6 +23,7 @@ from topology_sync.values import BoolArray, FloatArray
 
 SHARE_FLOOR = 1e-4  # a starved queue still gets this part of the server, so that its delay stays finite
 RATIO_FLOOR = 1e-9
+NOTHING = 1e-200  # loads and rates below this count as none: their products would leave the range of floats
 NEAR_SATURATION = 3e-3  # |ratio - 1| (room + 2) below this: interpolate instead of dividing by about nothing
 LAW_FADES_FROM = 0.9  # offered load above which the conservation law (infinite room) loses its say
 LAW_LIMITS = (0.25, 4.0)
@@ -127,7 +128,7 @@ def solve_queues(ports: Ports, traffic: QueueInput, loss: FloatArray) -> QueueSt
     # E[S]^2).
     spread = np.maximum(traffic.second + traffic.dispersion - 1, 0.0) / 2
     residual = (carried * service * spread).sum(axis=-1, keepdims=True)
-    idle = load <= 0
+    idle = load < NOTHING
     variability = np.where(idle, spread, residual / np.where(idle, 1.0, load * service))
     if ports.strict.any():
         variability = np.where(ports.strict[:, None], variability / share, variability)
@@ -228,5 +229,5 @@ def waiting_times(state: QueueState, traffic: QueueInput, ports: Ports) -> Waits
     variance = np.maximum(second - mean**2, 0.0)
     third = raw_third - 3 * mean * second + 2 * mean**3
     work = (state.offered * (1 - state.loss) * state.service_s * traffic.second).sum(axis=-1, keepdims=True)
-    relaxation = np.where(work > 0, 2 * variance / np.where(work > 0, work, 1.0), 0.0)
+    relaxation = np.where(work > NOTHING, 2 * variance / np.where(work > NOTHING, work, 1.0), 0.0)
     return Waits(mean, variance, third, relaxation)
