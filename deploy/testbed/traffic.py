@@ -56,8 +56,9 @@ class TrafficProcesses:
         return (time.time_ns() - self.start_ns) * 1e-9
 
     def sent_ns(self) -> IntArray:
-        """When each packet of the schedule was sent (CLOCK_REALTIME, ns); 0 not yet, -1 refused.  [packets]"""
-        return int_array(np.fromfile(self.job.sent_file, dtype=np.int64)[: self.schedule.packet_count])
+        """When each packet was sent (CLOCK_REALTIME, ns; -1 refused), as far as the sender has written it."""
+        data = Path(self.job.sent_file).read_bytes()
+        return int_array(np.frombuffer(data[: len(data) // 8 * 8], dtype=np.int64))
 
     def received(self) -> Records:
         """What the receiver has written so far."""

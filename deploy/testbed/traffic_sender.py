@@ -1,8 +1,8 @@
 """The sending process: holds sockets in every host's namespace and sends the whole schedule from one loop.
 
 Run as ``python -m deploy.testbed.traffic_sender JOB.json``; it prints ``ready``, reads the start time (nanoseconds of
-CLOCK_REALTIME) from standard input and writes the time of every packet into the job's sent file, int64 per packet of
-the schedule: 0 not sent yet, -1 refused by the kernel.
+CLOCK_REALTIME) from standard input and appends the time of every packet to the job's sent file, an int64 per packet in
+the order of the schedule, -1 for one that the kernel refused.  SIGTERM ends it early.
 """
 
 from __future__ import annotations
@@ -10,13 +10,18 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
-import mmap
 import os
+import signal
 import socket
 import struct
 import sys
 import time
+from array import array
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from types import FrameType
+from typing import BinaryIO
 
 import numpy as np
 
@@ -25,10 +30,11 @@ from deploy.testbed.traffic_plan import MAX_FRAME_BYTES, Schedule, TrafficJob
 
 MAGIC = 0x52575450
 HEADER = struct.Struct("!IIQQI")  # magic, demand, sequence, sent at (ns), payload bytes
-NOT_SENT, REFUSED = 0, -1
+REFUSED = -1
 _PR_SET_TIMERSLACK = 29
 _REAL_TIME_PRIORITY = 20
 _CHUNK = 4096
+_WRITE_PACKETS = 256
 _libc = ctypes.CDLL(None)
 
 
@@ -67,27 +73,20 @@ def open_sockets(job: TrafficJob) -> list[list[tuple[socket.socket, tuple[str, i
 
 
 def send_all(
-    schedule: Schedule,
-    table: list[list[tuple[socket.socket, tuple[str, int]]]],
-    sent: memoryview,
-    start_ns: int,
+    schedule: Schedule, table: list[list[tuple[socket.socket, tuple[str, int]]]], log: BinaryIO, start_ns: int
 ) -> None:
-    """Send every packet at its time; a packet that is late is sent at once.  ``sent`` gets the time of each."""
+    """Send every packet at its time; a packet that is late is sent at once.  ``log`` gets the time of each.
+
+    The times are written in blocks: writing them one by one through a memory map was seen to stall for 10 ms and more
+    while the file system wrote the page back.
+    """
     buffer = bytearray(MAX_FRAME_BYTES)
     view = memoryview(buffer)
     clock, sleep, pack_into = time.clock_gettime_ns, time.sleep, HEADER.pack_into
     real_time = time.CLOCK_REALTIME
-    for first in range(0, schedule.packet_count, _CHUNK):
-        chunk = slice(first, first + _CHUNK)
-        rows = zip(
-            (start_ns + np.rint(schedule.time_s[chunk] * 1e9).astype(np.int64)).tolist(),
-            schedule.demand[chunk].tolist(),
-            schedule.sequence[chunk].tolist(),
-            schedule.payload_bytes[chunk].tolist(),
-            schedule.flow[chunk].tolist(),
-            strict=True,
-        )
-        for position, (due, demand, sequence, size, flow) in enumerate(rows, first):
+    sent = array("q")
+    try:
+        for due, demand, sequence, size, flow in _rows(schedule, start_ns):
             now = clock(real_time)
             if due > now:
                 sleep((due - now) * 1e-9)
@@ -96,9 +95,28 @@ def send_all(
             link, address = table[demand][flow]
             try:
                 link.sendto(view[:size], address)
-                sent[position] = now
             except OSError:
-                sent[position] = REFUSED
+                now = REFUSED
+            sent.append(now)
+            if len(sent) >= _WRITE_PACKETS:
+                log.write(sent)
+                del sent[:]
+    finally:
+        log.write(sent)
+
+
+def _rows(schedule: Schedule, start_ns: int) -> Iterator[tuple[int, int, int, int, int]]:
+    """Due time (ns), demand, sequence, payload size and flow of every packet, as plain numbers."""
+    for first in range(0, schedule.packet_count, _CHUNK):
+        chunk = slice(first, first + _CHUNK)
+        yield from zip(
+            (start_ns + np.rint(schedule.time_s[chunk] * 1e9).astype(np.int64)).tolist(),
+            schedule.demand[chunk].tolist(),
+            schedule.sequence[chunk].tolist(),
+            schedule.payload_bytes[chunk].tolist(),
+            schedule.flow[chunk].tolist(),
+            strict=True,
+        )
 
 
 def main() -> int:
@@ -107,21 +125,24 @@ def main() -> int:
     schedule = Schedule.load(Path(job.schedule_file))
     table = open_sockets(job)
     be_punctual()
-    with open(job.sent_file, "w+b") as file:
-        file.truncate(max(8, 8 * schedule.packet_count))
-        with mmap.mmap(file.fileno(), 0) as mapped:
-            print("ready", flush=True)
-            line = sys.stdin.readline()
-            if not line.strip():
-                return 0
-            start_ns = int(line)
+    signal.signal(signal.SIGTERM, _stop)
+    with open(job.sent_file, "wb", buffering=0) as log, suppress(_StoppedError):
+        print("ready", flush=True)
+        line = sys.stdin.readline()
+        if line.strip():
             gc.disable()
-            sent = memoryview(mapped).cast("q")
-            send_all(schedule, table, sent, start_ns)
-            sent.release()
+            send_all(schedule, table, log, int(line))
     usage = os.times()
     print(json.dumps({"cpu_s": usage.user + usage.system}), flush=True)
     return 0
+
+
+class _StoppedError(Exception):
+    """SIGTERM."""
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise _StoppedError
 
 
 def be_punctual() -> None:

@@ -1,0 +1,122 @@
+"""The ``routewright`` command: its frame.  Every room brings its own sub-commands in a ``register(app)`` of its own.
+
+Exit codes: 0 done (a command may return another), 1 failed or goal not met, 2 bad input, 130 interrupted.  Whatever goes
+wrong on purpose is one line on stderr; a traceback is a bug of ours.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
+
+import typer
+
+from topology_sync.errors import InputError, RoutewrightError
+
+COMMAND_MODULES = (
+    "deploy.commands",
+    "deploy.supervisor_commands",
+    "deploy.testbed.commands",
+    "controller.commands",
+    "optimizer.commands",
+    "gnn_model.commands",
+)
+"""Modules with ``register(app: typer.Typer) -> None``; they import what is heavy inside their functions."""
+
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+def application() -> typer.Typer:
+    """The command with the sub-commands of all rooms that are installed."""
+    app = typer.Typer(
+        name="routewright",
+        help="Keeps the promised delay, jitter and loss in an OpenFlow network by re-routing it, safely and explained.",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_top)
+    for name in COMMAND_MODULES:
+        if _exists(name):
+            importlib.import_module(name).register(app)
+    return app
+
+
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", callback=lambda value: _version(value), is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"routewright {importlib.metadata.version('routewright')}")
+        raise typer.Exit
+
+
+def _exists(module: str) -> bool:
+    """Is there such a module?  One that is there and does not import is an error, not an absence."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError as error:
+        if error.name is not None and module.startswith(error.name):
+            return False
+        raise
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Carry out one command line and return its exit code; a command's integer result is its exit code."""
+    command = typer.main.get_command(application())
+    try:
+        result = command.main(
+            None if arguments is None else list(arguments), prog_name="routewright", standalone_mode=False
+        )
+        sys.stdout.flush()
+    except InputError as error:
+        return _fail(str(error), EXIT_BAD_INPUT)
+    except RoutewrightError as error:
+        return _fail(str(error), EXIT_FAILED)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # whoever read our output has gone; nothing more must be written when the interpreter flushes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        return _fail(_usage(error), EXIT_BAD_INPUT)
+    return result if isinstance(result, int) and not isinstance(result, bool) else 0
+
+
+def _usage(error: Exception) -> str:
+    """What is wrong with the command line, and where it is explained."""
+    message = str(error.format_message()).rstrip(".")  # type: ignore[attr-defined]
+    context = getattr(error, "ctx", None)
+    path = getattr(context, "command_path", None) or "routewright"
+    return f"{message}; see {path} --help"
+
+
+def _fail(text: str, code: int) -> int:
+    line = " ".join(text.split())
+    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+    print(f"routewright: {shown}", file=sys.stderr)
+    return code
+
+
+def main() -> NoReturn:
+    """Entry point of the installed command."""
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()
