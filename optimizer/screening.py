@@ -103,11 +103,12 @@ class LoadScreen:
         if not len(self.judged):
             return np.zeros(len(moves))
         values = self._values(utilisation, self.share[self.judged].T)
-        position = {int(demand): index for index, demand in enumerate(self.judged)}
-        for index, move in enumerate(moves):
-            if move.demand in position:
-                own = self._values(utilisation[index : index + 1], self.row(move.paths)[:, None])
-                values[index, :, position[move.demand]] = own[0, :, 0]
+        moved = np.array([move.demand for move in moves])
+        position = np.minimum(np.searchsorted(self.judged, moved), len(self.judged) - 1)
+        scored = np.nonzero(self.judged[position] == moved)[0]
+        if len(scored):
+            rows = np.stack([self.row(moves[index].paths) for index in scored.tolist()])
+            values[scored, :, position[scored]] = self._own_values(utilisation[scored], rows)
         return violation_score(excess_ratios(values + self._offset, self._judged_table), self._judged_table.weight)
 
     def waiting(self, utilisation: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -130,16 +131,28 @@ class LoadScreen:
 
     def _values(self, utilisation: FloatArray, share: FloatArray) -> FloatArray:
         """Rough delay at the percentile, jitter and loss, [moves, 3, demands]; ``share`` [links, demands]."""
+        return np.stack(_rough(*(figure @ share for figure in self._per_link(utilisation))), axis=1)
+
+    def _own_values(self, utilisation: FloatArray, rows: FloatArray) -> FloatArray:
+        """The same for one demand per move, [moves, 3]; ``rows`` [moves, links] is where it goes."""
+        return np.stack(_rough(*((figure * rows).sum(axis=-1) for figure in self._per_link(utilisation))), axis=1)
+
+    def _per_link(self, utilisation: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Mean delay, its variance, longest delay and -ln(1 - loss), all like ``utilisation``."""
         topology = self.scenario.topology
         time, loss = self.waiting(utilisation)
-        delay = (time + topology.delay_s) @ share
-        spread = np.sqrt((time * time) @ share)
-        longest = (
-            (topology.queue_packets + 2.0) * self._packet_bits / topology.capacity_bps + topology.delay_s
-        ) @ share
-        late = np.minimum(delay + 3.0 * spread, longest)
-        lost = 1.0 - np.exp(np.log1p(-np.minimum(loss, 1 - 1e-12)) @ share)
-        return np.stack([late, spread, lost], axis=1)
+        longest = (topology.queue_packets + 2.0) * self._packet_bits / topology.capacity_bps + topology.delay_s
+        return (
+            time + topology.delay_s,
+            time * time,
+            np.broadcast_to(longest, time.shape),
+            -np.log1p(-np.minimum(loss, 1 - 1e-12)),
+        )
+
+
+def _rough(delay: FloatArray, variance: FloatArray, longest: FloatArray, lost: FloatArray) -> tuple[FloatArray, ...]:
+    spread = np.sqrt(variance)
+    return np.minimum(delay + 3.0 * spread, longest), spread, 1.0 - np.exp(-lost)
 
 
 def soft_maximum(utilisation: FloatArray) -> FloatArray:
