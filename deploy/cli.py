@@ -1,7 +1,7 @@
 """The ``routewright`` command: its frame.  Every room brings its own sub-commands in a ``register(app)`` of its own.
 
-Exit codes: 0 done (a command may return another), 1 failed or goal not met, 2 bad input, 130 interrupted.  Whatever goes
-wrong on purpose is one line on stderr; a traceback is a bug of ours.
+Exit codes: 0 done (a command may return another), 1 failed or goal not met, 2 bad input, 130 interrupted.  What goes
+wrong by input or circumstances is one line on stderr; a traceback is a bug of ours.
 """
 
 from __future__ import annotations
@@ -51,7 +51,10 @@ def application() -> typer.Typer:
 
 def _top(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and leave.", callback=lambda value: _version(value), is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Print the version and leave.", callback=lambda value: _version(value), is_eager=True
+        ),
     ] = False,
 ) -> None:
     pass

@@ -1,0 +1,125 @@
+"""Values of the configuration that are more than a number or a word, each refused with a one-line reason."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import stat
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from topology_sync.errors import ConfigurationError
+from topology_sync.strict_json import printable_path, shown
+
+MAX_DATAPATH_ID = 2**64 - 1
+MAX_SECRET_BYTES = 4096
+_HEX_DATAPATH_ID = re.compile(r"0x[0-9a-fA-F]{1,16}|[0-9a-fA-F]{16}|[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){7}")
+_HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]{0,62})(\.[A-Za-z0-9-]{1,63})*\.?")
+
+
+def _datapath_id(value: Any) -> Any:
+    if isinstance(value, str):
+        if not _HEX_DATAPATH_ID.fullmatch(value):
+            raise ValueError("give an integer, 0x... or 16 hexadecimal digits")
+        return int(value.replace(":", ""), 16)
+    return value
+
+
+DatapathId = Annotated[
+    int,
+    Field(ge=1, le=MAX_DATAPATH_ID),
+    BeforeValidator(_datapath_id),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": f"^({_HEX_DATAPATH_ID.pattern})$"}]}
+    ),
+]
+"""A datapath id: an integer, ``0x2a``, ``000000000000002a`` or ``00:00:00:00:00:00:00:2a``."""
+
+
+def _link_ends(value: Any) -> Any:
+    if isinstance(value, str):
+        value = value.split(":")
+    names = tuple(value) if isinstance(value, list) else ()
+    if len(names) != 2 or not all(isinstance(name, str) and name and name.isprintable() for name in names):
+        raise ValueError('give "A:B", or [A, B] where a name has a colon')
+    if names[0] == names[1]:
+        raise ValueError("give two different nodes")
+    return names
+
+
+LinkEnds = Annotated[
+    tuple[str, str],
+    BeforeValidator(_link_ends),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": "^[^:]+:[^:]+$"},
+                {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2},
+            ]
+        }
+    ),
+]
+"""The two ends of a link by name."""
+
+
+def check_printable(text: str) -> str:
+    """Names and paths stand in messages and logs, so they hold nothing that moves a cursor or breaks a line."""
+    if not text.isprintable():
+        raise ValueError("give printable characters only")
+    return text
+
+
+def resolve(directory: Path, text: str) -> Path:
+    """A path of the configuration file: ``~`` is the user's home, relative ones start at ``directory``."""
+    try:
+        return directory / Path(text).expanduser()
+    except RuntimeError:  # ~user of no user
+        return directory / text
+
+
+def split_listen(text: str, place: str) -> tuple[str, int]:
+    """Host and port of ``127.0.0.1:6653``, ``[::1]:6653`` or ``name:6653``.  Raises ConfigurationError at ``place``."""
+    host, _, port = text.rpartition(":")
+    remedy = 'give "host:port" like "127.0.0.1:6653"'
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536):
+        raise ConfigurationError(place, f"{shown(text)} has no port from 1 to 65535", remedy)
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if bare == host and _HOST_NAME.fullmatch(host) and not re.fullmatch(r"[0-9.]+", host):
+        return host, int(port)
+    try:
+        address = ipaddress.ip_address(bare)
+    except ValueError:
+        raise ConfigurationError(place, f"{shown(text)} has no valid host", remedy) from None
+    if (address.version == 6) != (bare != host):
+        raise ConfigurationError(place, f"{shown(text)} has no valid host", 'write IPv6 as "[::1]:6653"')
+    return bare, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Can only this machine reach a listener on ``host``?"""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.rstrip(".").lower() == "localhost"
+
+
+def read_secret(path: Path, place: str) -> str:
+    """The secret in a file, blanks around it removed.  Raises ConfigurationError where it is no fit secret."""
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(path.stat().st_mode)
+            content = file.read(MAX_SECRET_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "bad path"
+        problem = f"{printable_path(str(path))} cannot be read ({reason})"
+        raise ConfigurationError(place, problem, "write a secret there") from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ConfigurationError(place, f"{printable_path(str(path))} is open to others", "chmod 600")
+    secret = content.decode("ascii", "replace").strip()
+    if len(content) > MAX_SECRET_BYTES or len(secret) < 16 or not re.fullmatch(r"[!-~]+", secret):
+        raise ConfigurationError(
+            place, f"{printable_path(str(path))} holds no token", "write 16 or more printable characters without blanks"
+        )
+    return secret
