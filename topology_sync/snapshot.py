@@ -1,0 +1,185 @@
+"""The snapshot of the live network: discovery, telemetry and path delays put together as one ``NetworkState``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from topology_sync.discovery import DiscoverySettings, DiscoveryState, LinkEnds, PortKey
+from topology_sync.network_state import DemandMeasurements, Host, LinkMeasurements, NetworkState
+from topology_sync.probes import DelayStatistics, PathDelays
+from topology_sync.routing import PathShare, Routing
+from topology_sync.scenario import Scenario
+from topology_sync.telemetry import (
+    DemandEnds,
+    DemandTraffic,
+    TelemetrySettings,
+    TelemetryState,
+    carried_bps,
+    demand_rates,
+)
+from topology_sync.topology import Link, Topology
+from topology_sync.traffic import DEFAULT_PACKET_BITS, Demand, TrafficMatrix
+from topology_sync.values import bool_array, float_array, int_array
+
+
+@dataclass(frozen=True)
+class InstalledPath:
+    """A path as the switches have it: its label and, per hop, the switch and the port it leaves by."""
+
+    label: int
+    hops: tuple[tuple[int, int], ...]
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class DemandInstalled:
+    """A demand as the switches have it.  ``number`` is the one in its cookies."""
+
+    number: int
+    source_dpid: int
+    target_dpid: int
+    traffic_class: str
+    paths: tuple[InstalledPath, ...]
+
+
+def build_state(
+    discovery: DiscoveryState,
+    telemetry: TelemetryState,
+    path_delays: PathDelays,
+    *,
+    now_s: float,
+    wall_time_s: float,
+    node_names: Mapping[int, str],
+    inventory: Mapping[tuple[str, str], Link],
+    default_capacity_bps: float,
+    default_queue_packets: int,
+    class_names: Sequence[str],
+    demands: Sequence[DemandInstalled],
+    routing_version: int,
+    window_s: float,
+    discovery_settings: DiscoverySettings | None = None,
+) -> NetworkState:
+    """The state of the network at ``now_s`` by the clock of the events, ``wall_time_s`` since the epoch.
+
+    Nodes are sorted by name and links by names and ports, so ids stay the same while the network does.  A link that an
+    installed path uses but discovery has forgotten (its cable was moved) stays, down.  ``inventory`` gives rate, delay
+    and queue by names of the ends; other links get the defaults.
+    """
+
+    def name(dpid: int) -> str:
+        return node_names.get(dpid, f"s{dpid}")
+
+    links = _known_links(discovery, demands, name)
+    dpids = set(discovery.switches) | {end.dpid for ends in links for end in ends}
+    dpids |= {dpid for demand in demands for dpid in (demand.source_dpid, demand.target_dpid)}
+    topology = Topology.from_links(
+        sorted(name(dpid) for dpid in dpids),
+        [
+            inventory.get((name(ends.source.dpid), name(ends.target.dpid)))
+            or Link(
+                name(ends.source.dpid),
+                name(ends.target.dpid),
+                default_capacity_bps,
+                queue_packets=default_queue_packets,
+            )
+            for ends in links
+        ],
+    )
+    settings = TelemetrySettings(window_s=window_s)
+    order = sorted(demands, key=lambda one: (name(one.source_dpid), name(one.target_dpid), one.traffic_class))
+    rates = demand_rates(
+        telemetry, now_s, [DemandEnds(one.number, one.source_dpid, one.target_dpid) for one in order], settings
+    )
+    carried = carried_bps(telemetry, now_s, settings)
+    link_ids = {ends: link for link, ends in enumerate(links)}
+    return NetworkState(
+        topology_version=discovery.topology_version,
+        routing_version=routing_version,
+        time_s=wall_time_s,
+        window_s=window_s,
+        settled=discovery.settled(now_s, discovery_settings or DiscoverySettings()),
+        scenario=Scenario(
+            "live",
+            topology,
+            TrafficMatrix.from_demands(
+                [
+                    Demand(
+                        name(one.source_dpid),
+                        name(one.target_dpid),
+                        _known(rates[one.number].offered_bps, 0.0),
+                        one.traffic_class,
+                        _known(rates[one.number].packet_bits_mean, DEFAULT_PACKET_BITS),
+                    )
+                    for one in order
+                ],
+                topology.node_index,
+                class_names,
+            ),
+            Routing(
+                tuple(
+                    tuple(
+                        PathShare(tuple(link_ids[ends] for ends in _path_links(discovery, one, path)), path.share)
+                        for path in one.paths
+                    )
+                    for one in order
+                )
+            ),
+        ),
+        demands=_measurements(
+            [rates[one.number] for one in order],
+            [path_delays.of({path.label: path.share for path in one.paths}, now_s) for one in order],
+        ),
+        links=LinkMeasurements(
+            up=bool_array([ends in discovery.links and discovery.links[ends].up for ends in links]),
+            carried_bps=float_array([_carried(carried, discovery, ends) for ends in links]),
+        ),
+        hosts=tuple(
+            Host(host.ip, host.mac, name(host.dpid), host.port)
+            for host in sorted(discovery.hosts.values(), key=lambda host: host.ip)
+        ),
+    )
+
+
+def _path_links(discovery: DiscoveryState, demand: DemandInstalled, path: InstalledPath) -> list[LinkEnds]:
+    """The links of an installed path.  One that is forgotten ends at port 0, for its cable is no longer there."""
+    onward = [dpid for dpid, _ in path.hops[1:]] + [demand.target_dpid]
+    found = []
+    for (dpid, port), target in zip(path.hops, onward, strict=True):
+        known = (ends for ends in discovery.links if ends.source == (dpid, port) and ends.target.dpid == target)
+        found.append(next(known, LinkEnds(PortKey(dpid, port), PortKey(target, 0))))
+    return found
+
+
+def _known_links(
+    discovery: DiscoveryState, demands: Sequence[DemandInstalled], name: Callable[[int], str]
+) -> list[LinkEnds]:
+    """All links known or in use, in the order of their ids."""
+    links = set(discovery.links)
+    for demand in demands:
+        for path in demand.paths:
+            links.update(_path_links(discovery, demand, path))
+    return sorted(links, key=lambda ends: (name(ends.source.dpid), name(ends.target.dpid), ends))
+
+
+def _carried(carried: Mapping[tuple[int, int], float], discovery: DiscoveryState, ends: LinkEnds) -> float:
+    """What the port counters say of a link; the port of a forgotten one serves another cable by now."""
+    return carried.get(ends.source, math.nan) if ends in discovery.links else math.nan
+
+
+def _measurements(traffic: Sequence[DemandTraffic], delays: Sequence[DelayStatistics]) -> DemandMeasurements:
+    return DemandMeasurements(
+        packets_sent=float_array([one.packets_sent for one in traffic]),
+        packets_lost=float_array([one.packets_lost for one in traffic]),
+        loss_ratio=float_array([one.loss_ratio for one in traffic]),
+        delay_s=float_array([one.delay_s for one in delays]),
+        delay_p99_s=float_array([one.delay_p99_s for one in delays]),
+        jitter_s=float_array([one.jitter_s for one in delays]),
+        delay_min_s=float_array([one.delay_min_s for one in delays]),
+        probe_count=int_array([one.count for one in delays]),
+    )
+
+
+def _known(value: float, otherwise: float) -> float:
+    return otherwise if math.isnan(value) else value
