@@ -1,0 +1,169 @@
+"""One decision's work: the search on a view of the network, and the plan, the way back and the record that follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gnn_model.predictor import Predictor
+from optimizer import records
+from optimizer.candidates import CandidateCache
+from optimizer.goals import experienced_values, violated_demands, violations
+from optimizer.history import Decision
+from optimizer.local_search import SearchLimits, SearchResult, search
+from optimizer.loop_state import Key, Proposal, StartSearch
+from optimizer.planning import View
+from optimizer.settings import OptimizerSettings
+from topology_sync.errors import PlanError
+from topology_sync.network_state import NetworkState
+from topology_sync.plan import DemandRoute, RoutingPlan
+from topology_sync.plan_json import plan_from_json, plan_routes, plan_to_json, routing_with_plan
+from topology_sync.scenario_json import demand_keys
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a search on ``view`` came to."""
+
+    request: StartSearch
+    view: View
+    result: SearchResult
+
+    @property
+    def proposal(self) -> Proposal:
+        """The same for the loop."""
+        keys = self.view.keys
+        return Proposal(
+            decision=self.request.decision,
+            topology_version=self.view.snapshot.topology_version,
+            routing_version=self.view.snapshot.routing_version,
+            before=self.result.start_score,
+            after=self.result.score,
+            changed=frozenset(keys[demand] for demand in self.result.changed),
+            repaired=frozenset(keys[demand] for demand in self.result.repaired),
+        )
+
+
+def find(
+    view: View, request: StartSearch, settings: OptimizerSettings, predictor: Predictor, cache: CandidateCache
+) -> Found:
+    """Search; takes up to ``search_time_s`` of processor time, so call it off the event loop."""
+    limits = SearchLimits(
+        time_s=settings.search_time_s,
+        max_changes=request.max_changes,
+        frozen=frozenset(demand for demand, key in enumerate(view.keys) if key in request.frozen),
+        seed=settings.seed + request.decision,
+    )
+    candidates = cache.get(view.scenario.topology, view.usable)
+    table = view.table.with_headroom(settings.headroom_ratio)
+    return Found(request, view, search(view.scenario, table, predictor, candidates, limits))
+
+
+def decision_of(found: Found, settings: OptimizerSettings, predictor: Predictor, now_s: float) -> Decision:
+    """The record of a decision as far as it is known when the search has ended."""
+    view, result, trigger = found.view, found.result, found.request.trigger
+    scenario, table = view.scenario, view.table
+    plan_id = f"decision-{found.request.decision}-{int(now_s * 1000)}"
+    version = view.snapshot.topology_version
+    # broken paths cannot be put back, so the way back is only for the rest
+    back = [demand for demand in result.changed if demand not in result.repaired]
+    plan = RoutingPlan(plan_id, version, plan_routes(scenario, result.routing, result.changed))
+    previous = RoutingPlan(f"{plan_id}-back", version, plan_routes(scenario, scenario.routing, back))
+    before_values, after_values = (experienced_values(p, table) for p in (result.before, result.after))
+    return Decision(
+        id=found.request.decision,
+        time_s=now_s,
+        trigger=trigger.kind,
+        status="proposed",
+        reason="",
+        summary={
+            "changed_demands": len(result.changed),
+            "repaired_demands": len(result.repaired),
+            "unroutable_demands": len(result.unroutable),
+            "predicted": {
+                "before": records.score_json(result.start_score),
+                "after": records.score_json(result.score),
+                "violated_demands_before": int(violated_demands(before_values, table).sum()),
+                "violated_demands_after": int(violated_demands(after_values, table).sum()),
+            },
+            "measured": {
+                "violation_before": view.snapshot.violation,
+                "violated_demands_before": len({item.demand for item in view.found}),
+            },
+            "times_s": {
+                "violation_first_measured": trigger.first_measured_s,
+                "held": trigger.held_s,
+                "plan_found": now_s,
+            },
+        },
+        detail={
+            "plan": plan_to_json(plan),
+            "previous": plan_to_json(previous),
+            "search": {
+                "predictor": predictor.name,
+                "seed": settings.seed + found.request.decision,
+                "max_changes": found.request.max_changes,
+                "seconds": result.seconds,
+                "moves_screened": result.moves_screened,
+                "routings_judged": result.routings_judged,
+            },
+            "assumed": {
+                "arrivals": "poisson",
+                "packet_size": settings.packet_size,
+                "transmission_delay": settings.transmission_delay,
+                "headroom_ratio": settings.headroom_ratio,
+            },
+            "classes": {
+                "measured_before": records.measured_classes(view, settings.classes),
+                "predicted_before": records.predicted_classes(scenario, table, settings.classes, result.before),
+                "predicted_after": records.predicted_classes(scenario, table, settings.classes, result.after),
+            },
+            "worst": {
+                "measured_before": records.worst_rows(view.keys, view.found),
+                "predicted_after": records.worst_rows(view.keys, violations(after_values, table)),
+            },
+            "demands": records.comparison_rows(
+                view.keys, frozenset(result.changed), result.before, result.after, view.state.demands
+            ),
+            "links": records.link_rows(scenario, result.routing),
+        },
+    )
+
+
+def plan_of(decision: Decision) -> RoutingPlan:
+    """The plan of a recorded decision."""
+    return plan_from_json(decision.detail["plan"])
+
+
+def way_back(decision: Decision, state: NetworkState, now_s: float) -> RoutingPlan:
+    """A plan that puts the routes from before a decision back where their links are alive and they differ from now.
+
+    Raises PlanError where nothing can be put back.
+    """
+    previous = plan_from_json(decision.detail["previous"])
+    scenario = state.scenario
+    index = {key: demand for demand, key in enumerate(demand_keys(scenario.topology, scenario.traffic))}
+    routes: list[DemandRoute] = []
+    for route in previous.routes:
+        demand = index.get(route.key)
+        try:
+            routing = routing_with_plan(scenario, RoutingPlan(previous.plan_id, 0, (route,)))
+        except PlanError:
+            continue
+        if demand is None or not routing.changed_demands(scenario.routing):
+            continue
+        if all(state.links.up[list(path.links)].all() for path in routing.paths[demand]):
+            routes.append(route)
+    if not routes:
+        raise PlanError(f"decision {decision.id}", "none of its earlier routes can be put back", "")
+    plan_id = f"{previous.plan_id}-{int(now_s * 1000)}"
+    return RoutingPlan(plan_id, state.topology_version, tuple(routes))
+
+
+def measured_rows(view: View, keys: frozenset[Key]) -> list[dict[str, Any]]:
+    """What was measured of some demands."""
+    return [
+        {**records.key_json(key), **records.experience_json(view.state.demands, demand)}
+        for demand, key in enumerate(view.keys)
+        if key in keys
+    ]
