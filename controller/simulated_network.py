@@ -11,6 +11,8 @@ import ipaddress
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
+from itertools import product
 from typing import Literal, TypeAlias
 
 from controller.labels import Hop
@@ -39,6 +41,7 @@ HOP_LIMIT = 64
 GROUP_DEPTH = 4
 
 OutcomeKind: TypeAlias = Literal["delivered", "controller", "dropped"]
+_Pivot: TypeAlias = tuple[int, int | None, int | None, int | None]  # what flows are looked up by, None for any
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ class SimulatedSwitch:
     flows: dict[FlowKey, FlowRule] = field(default_factory=dict)
     groups: dict[int, GroupRule] = field(default_factory=dict)
     packets: Counter[FlowKey] = field(default_factory=Counter)
+    _index: dict[_Pivot, dict[FlowKey, FlowRule]] = field(default_factory=dict, repr=False)
 
     def apply(self, message: Message) -> None:
         """Carry out a message.  Raises TransactionError where a switch would answer with an error."""
@@ -102,6 +106,7 @@ class SimulatedSwitch:
                 for group_id in flow.groups() - self.groups.keys():
                     raise TransactionError(f"flow refers to group {group_id:#x}, which is not there")
                 self.flows[flow.key] = flow
+                self._index.setdefault(_pivot(flow.table, flow.match), {})[flow.key] = flow
             case DeleteFlow(flow):
                 present = self.flows.get(flow.key)
                 if present is not None and present.cookie == flow.cookie:
@@ -126,14 +131,18 @@ class SimulatedSwitch:
 
     def _remove(self, key: FlowKey) -> None:
         del self.flows[key]
+        del self._index[_pivot(key.table, key.match)][key]
         self.packets.pop(key, None)
 
     def lookup(self, table: int, packet: Packet, in_port: int, metadata: int) -> FlowRule | None:
         """The flow of the highest priority that matches; None is a table miss."""
+        label = packet.labels[0] if packet.labels else None
+        pivots = product((table,), {None, packet.eth_type}, {None, label}, {None, metadata})
         hits = [
             flow
-            for flow in self.flows.values()
-            if flow.table == table and _matches(flow.match, packet, in_port, metadata)
+            for pivot in pivots
+            for flow in self._index.get(pivot, {}).values()
+            if _matches(flow.match, packet, in_port, metadata)
         ]
         return max(hits, key=lambda flow: flow.priority, default=None)
 
@@ -348,4 +357,13 @@ def _matches(match: Match, packet: Packet, in_port: int, metadata: int) -> bool:
 
 def _within(address: str, network: str, length: int) -> bool:
     shift = 32 - length
-    return int(ipaddress.IPv4Address(address)) >> shift == int(ipaddress.IPv4Address(network)) >> shift
+    return _number(address) >> shift == _number(network) >> shift
+
+
+@cache
+def _number(address: str) -> int:
+    return int(ipaddress.IPv4Address(address))
+
+
+def _pivot(table: int, match: Match) -> _Pivot:
+    return table, match.eth_type, match.mpls_label, match.metadata
