@@ -89,7 +89,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except RoutewrightError as error:
         return _fail(str(error), EXIT_FAILED)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted", EXIT_INTERRUPTED)
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
         # whoever read our output has gone; nothing more must be written when the interpreter flushes at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -71,6 +71,13 @@ def check_printable(text: str) -> str:
     return text
 
 
+def refuse_tls(value: Any) -> Any:
+    """The format has room for TLS; a setting that would silently do nothing is refused."""
+    if value is not None:
+        raise ValueError("TLS is not part of this version, give null")
+    return value
+
+
 def resolve(directory: Path, text: str) -> Path:
     """A path of the configuration file: ``~`` is the user's home, relative ones start at ``directory``."""
     try:

@@ -9,10 +9,18 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
 from controller.settings import ControllerSettings, StaticHost, TrafficClass
-from deploy.configuration_checks import DatapathId, LinkEnds, check_printable, read_secret, resolve, split_listen
+from deploy.configuration_checks import (
+    DatapathId,
+    LinkEnds,
+    check_printable,
+    read_secret,
+    refuse_tls,
+    resolve,
+    split_listen,
+)
 from optimizer.settings import ClassGoal, MaintenanceSettings, OptimizerSettings, SafetySettings
 from topology_sync.errors import ConfigurationError
 from topology_sync.scenario import SlaGoal
@@ -105,7 +113,7 @@ class SouthboundSection(Section):
 
     listen: Name = "127.0.0.1:6653"
     """Address and port where switches connect with OpenFlow 1.3."""
-    tls: None = None
+    tls: Annotated[None, BeforeValidator(refuse_tls)] = None
     """TLS towards the switches is not part of this version: null."""
     api_socket: FilePath | None = None
     """Unix socket on which controller and optimizer meet; null: inside the state directory."""
