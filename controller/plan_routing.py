@@ -1,0 +1,110 @@
+"""Between names and switches: the live state as the optimizer sees it, and its plans as explicit paths.  Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from controller.intent import DemandKey, ExplicitPath, IntentDemand, NetworkIntent
+from controller.labels import Hop
+from controller.link_facts import Names, inventory
+from controller.settings import ControllerSettings
+from topology_sync.discovery import DiscoverySettings, DiscoveryState
+from topology_sync.errors import PlanError
+from topology_sync.network_state import NetworkState
+from topology_sync.plan import RoutingPlan
+from topology_sync.plan_json import routing_with_plan
+from topology_sync.probes import PathDelays
+from topology_sync.routing import PathShare
+from topology_sync.scenario import Scenario
+from topology_sync.shares import quantise, realised_shares
+from topology_sync.snapshot import DemandInstalled, InstalledPath, build_state
+from topology_sync.telemetry import TelemetryState
+
+
+@dataclass(frozen=True)
+class LivePicture:
+    """All that a snapshot is made of, taken at one moment (``now_s`` monotonic, ``wall_time_s`` since the epoch)."""
+
+    discovery: DiscoveryState
+    telemetry: TelemetryState
+    delays: PathDelays
+    intent: NetworkIntent
+    routing_version: int
+    now_s: float
+    wall_time_s: float
+
+
+def snapshot(
+    picture: LivePicture, settings: ControllerSettings, names: Names, discovery_settings: DiscoverySettings
+) -> NetworkState:
+    """The state that goes up.  Only demands with a route are in it."""
+    return build_state(
+        picture.discovery,
+        picture.telemetry,
+        picture.delays,
+        now_s=picture.now_s,
+        wall_time_s=picture.wall_time_s,
+        node_names=settings.node_names,
+        inventory=inventory(settings),
+        default_capacity_bps=settings.default_capacity_bps,
+        default_queue_packets=settings.default_queue_packets,
+        class_names=[entry.name for entry in settings.classes],
+        demands=[_installed(demand) for demand in picture.intent.demands if demand.routes],
+        routing_version=picture.routing_version,
+        window_s=settings.window_s,
+        discovery_settings=discovery_settings,
+    )
+
+
+def _installed(demand: IntentDemand) -> DemandInstalled:
+    """With the shares that the switch realises, not those once asked for."""
+    shares = realised_shares([route.weight for route in demand.routes]) if len(demand.routes) > 1 else (1.0,)
+    paths = tuple(
+        InstalledPath(route.label, route.links, share) for route, share in zip(demand.routes, shares, strict=True)
+    )
+    return DemandInstalled(demand.number, demand.source_dpid, demand.target_dpid, demand.traffic_class, paths)
+
+
+def planned_routes(
+    plan: RoutingPlan, scenario: Scenario, discovery: DiscoveryState, names: Names
+) -> dict[DemandKey, tuple[ExplicitPath, ...]]:
+    """The explicit paths of every demand in the plan.  Raises PlanError where it does not fit the network."""
+    routing = routing_with_plan(scenario, plan)
+    # the order of link ids in a snapshot, see topology_sync.snapshot
+    ends = sorted(
+        discovery.links, key=lambda ends: (names.name_of(ends.source.dpid), names.name_of(ends.target.dpid), ends)
+    )
+    if len(ends) != scenario.topology.link_count:
+        raise PlanError("routes", "the links changed since the snapshot", "plan again for the present topology")
+    hops = [Hop(*link.source) for link in ends]
+    index = {
+        (
+            scenario.topology.node_names[int(scenario.traffic.source[demand])],
+            scenario.topology.node_names[int(scenario.traffic.target[demand])],
+            scenario.traffic.class_name(demand),
+        ): demand
+        for demand in range(scenario.traffic.demand_count)
+    }
+    routes: dict[DemandKey, tuple[ExplicitPath, ...]] = {}
+    for position, route in enumerate(plan.routes):
+        source, target = names.dpid_of(route.source), names.dpid_of(route.target)
+        if source is None or target is None:
+            raise PlanError(f"routes[{position}]", "names a switch that is not known", "name nodes of the state")
+        key = DemandKey(source, target, route.traffic_class)
+        routes[key] = _explicit(routing.paths[index[route.key]], hops, discovery, ends, f"routes[{position}]")
+    return routes
+
+
+def _explicit(
+    paths: tuple[PathShare, ...], hops: list[Hop], discovery: DiscoveryState, ends: list, place: str
+) -> tuple[ExplicitPath, ...]:
+    for path in paths:
+        for link in path.links:
+            if not discovery.links[ends[link]].up:
+                raise PlanError(place, f"uses link {link}, which is down", "route over links that are up")
+    weights = quantise([path.share for path in paths]) if len(paths) > 1 else (1,)
+    return tuple(
+        ExplicitPath(tuple(hops[link] for link in path.links), weight)
+        for path, weight in zip(paths, weights, strict=True)
+        if weight
+    )

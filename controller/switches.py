@@ -1,0 +1,179 @@
+"""The connected switches: their channels, and which rules each of them has.
+
+What a switch has is either known exactly (read back, and every change since confirmed by a barrier) or not at all; after
+an error or a lost reply it is read back again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ryu.lib import hub
+from ryu.ofproto import ofproto_v1_3 as ofproto
+from ryu.ofproto import ofproto_v1_3_parser as parser
+
+from controller.channel import BatchOutcome, SwitchChannel
+from controller.flow_statistics import FlowEntry
+from controller.message_codec import (
+    FULL_COOKIE_MASK,
+    NotOurForm,
+    decode_flow,
+    decode_group,
+    delete_flows_by_cookie,
+    encode_message,
+)
+from controller.metrics import Metrics
+from controller.rules import FlowRule, GroupRule, RuleSet, is_own_group
+from controller.settings import ControllerSettings
+from controller.update_steps import AddFlow, AddGroup, DeleteFlow, DeleteGroup, Message, ModifyGroup
+from topology_sync.cookies import OURS, CookieMatch
+
+LOG = logging.getLogger(__name__)
+READ_BACK_TIMEOUT_S = 10.0
+READ_BACK_PAUSE_S = 1.0
+
+
+@dataclass(frozen=True)
+class _ReadBack:
+    """``odd_cookies``: flows with a cookie of ours in a form that we never write."""
+
+    rules: RuleSet
+    odd_cookies: frozenset[int]
+
+
+class Switches:
+    """All connected switches.  ``on_known`` is called when the rules of a switch have become known."""
+
+    def __init__(self, settings: ControllerSettings, metrics: Metrics, on_known: Callable[[int], None]) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._on_known = on_known
+        self._channels: dict[int, SwitchChannel] = {}
+        self._rules: dict[int, RuleSet] = {}
+
+    @property
+    def rules(self) -> Mapping[int, RuleSet]:
+        """The rules of every switch whose rules are known."""
+        return self._rules
+
+    @property
+    def connected(self) -> Iterable[int]:
+        """Datapath ids with a live channel."""
+        return tuple(self._channels)
+
+    def channel(self, dpid: int) -> SwitchChannel | None:
+        """The channel to a switch, None while there is none."""
+        return self._channels.get(dpid)
+
+    def connect(self, datapath: Any) -> SwitchChannel:
+        """Take a new connection; an older one of the same switch is dropped."""
+        old = self._channels.get(datapath.id)
+        if old is not None:
+            LOG.warning("switch %#x connected again; the older connection is dropped", datapath.id)
+            old.close()
+            old.datapath.close()
+        channel = SwitchChannel(datapath, self._settings.flow_mods_per_s, self._metrics)
+        self._channels[datapath.id] = channel
+        self._rules.pop(datapath.id, None)
+        self._metrics.switches_connected.set(len(self._channels))
+        hub.spawn(self._learn_rules, channel)
+        return channel
+
+    def disconnect(self, datapath: Any) -> bool:
+        """A connection ended; False when it was not the current one of its switch."""
+        channel = self._channels.get(datapath.id)
+        if channel is None or channel.datapath is not datapath:
+            return False
+        channel.close()
+        del self._channels[datapath.id]
+        self._rules.pop(datapath.id, None)
+        self._metrics.switches_connected.set(len(self._channels))
+        return True
+
+    def close(self) -> None:
+        """Drop all connections; rules stay where they are."""
+        for channel in self._channels.values():
+            channel.close()
+            channel.datapath.close()
+
+    def apply(self, dpid: int, messages: tuple[Message, ...], timeout_s: float) -> BatchOutcome:
+        """Send the messages with a barrier.  When not all of it is confirmed, the rules are read back again."""
+        channel = self._channels.get(dpid)
+        rules = self._rules.get(dpid)
+        if channel is None or rules is None:
+            return BatchOutcome(False, ("the switch is not connected",))
+        outcome = channel.send_batch([encode_message(channel.datapath, message) for message in messages], timeout_s)
+        if outcome.ok and self._rules.get(dpid) is rules:
+            self._rules[dpid] = applied(rules, messages)
+        elif self._channels.get(dpid) is channel:
+            self._rules.pop(dpid, None)
+            hub.spawn_after(READ_BACK_PAUSE_S, self._learn_rules, channel)
+        return outcome
+
+    def _learn_rules(self, channel: SwitchChannel) -> None:
+        while not channel.closed and self._channels.get(channel.dpid) is channel and channel.dpid not in self._rules:
+            found = _read_back(channel)
+            if found is None:
+                LOG.warning("switch %#x: its rules could not be read back yet", channel.dpid)
+                hub.sleep(READ_BACK_PAUSE_S)
+            elif found.odd_cookies:
+                LOG.warning("switch %#x: removing rules of an unknown form that carry our cookie", channel.dpid)
+                odd = [delete_flows_by_cookie(channel.datapath, cookie, FULL_COOKIE_MASK) for cookie in found.odd_cookies]
+                channel.send_batch(odd, READ_BACK_TIMEOUT_S)
+            elif self._channels.get(channel.dpid) is channel:
+                self._rules[channel.dpid] = found.rules
+                self._on_known(channel.dpid)
+
+
+def applied(rules: RuleSet, messages: Iterable[Message]) -> RuleSet:
+    """The rules of a switch after it carried out the messages."""
+    flows, groups = dict(rules.flows), dict(rules.groups)
+    for message in messages:
+        match message:
+            case AddFlow(flow):
+                flows[flow.key] = flow
+            case DeleteFlow(flow):
+                if flow.key in flows and flows[flow.key].cookie == flow.cookie:
+                    del flows[flow.key]
+            case AddGroup(group) | ModifyGroup(group):
+                groups[group.group_id] = group
+            case DeleteGroup(group_id):
+                groups.pop(group_id, None)
+                flows = {key: flow for key, flow in flows.items() if group_id not in flow.groups()}
+    return RuleSet(flows, groups)
+
+
+def flow_statistics_request(datapath: Any, table_id: int, cookies: CookieMatch) -> Any:
+    """A request for all flows of a table (or ``OFPTT_ALL``) with such a cookie."""
+    return parser.OFPFlowStatsRequest(
+        datapath, 0, table_id, ofproto.OFPP_ANY, ofproto.OFPG_ANY, cookies.value, cookies.mask, parser.OFPMatch()
+    )
+
+
+def _read_back(channel: SwitchChannel) -> _ReadBack | None:
+    everything = flow_statistics_request(channel.datapath, ofproto.OFPTT_ALL, CookieMatch(0, 0))
+    entries: list[FlowEntry] | None = channel.request(everything, READ_BACK_TIMEOUT_S)
+    groups = channel.request(parser.OFPGroupDescStatsRequest(channel.datapath), READ_BACK_TIMEOUT_S)
+    if entries is None or groups is None:
+        return None
+    flows: list[FlowRule] = []
+    odd: set[int] = set()
+    for index, entry in enumerate(entries):
+        if index % 200 == 199:
+            hub.sleep(0)  # a full parse takes 55 us
+        try:
+            flows.append(decode_flow(entry.full()))
+        except NotOurForm:
+            if entry.cookie & OURS.mask == OURS.value:
+                odd.add(entry.cookie)
+    known: list[GroupRule] = []
+    for description in groups:
+        if is_own_group(description.group_id):
+            try:
+                known.append(decode_group(description))
+            except NotOurForm:
+                known.append(GroupRule(description.group_id, "select", ()))
+    return _ReadBack(RuleSet.of(flows, known), frozenset(odd))
