@@ -1,4 +1,4 @@
-"""The optimizer's commands: ``optimize`` on a file; ``status``, ``history``, ``approve``, ``rollback`` on a running one."""
+"""The optimizer's commands: ``optimize`` works on a file, the others talk to a running optimizer."""
 
 from __future__ import annotations
 
