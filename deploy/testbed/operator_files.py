@@ -1,0 +1,75 @@
+"""The operator's files of a run: the same configuration and inventory that an operator would write."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deploy.testbed.scenarios import CLASSES, TestbedScenario
+from topology_sync.routing import Routing
+from topology_sync.scenario_json import write_scenario
+from topology_sync.topology import Topology
+from topology_sync.traffic import TrafficMatrix
+
+
+def write_operator_files(directory: Path, scenario: TestbedScenario, openflow_port: int, api_port: int) -> Path:
+    """Write ``routewright.yaml`` and ``inventory.json`` into ``directory``; returns the path of the former.
+
+    The inventory states what cannot be read off a switch, capacity, delay and queue of every link, and no traffic.
+    """
+    topology = scenario.base.topology
+    write_scenario(
+        replace(
+            scenario.base,
+            traffic=TrafficMatrix.from_demands((), topology.node_index),
+            routing=Routing(()),
+            sla=(),
+        ),
+        directory / "inventory.json",
+    )
+    file = directory / "routewright.yaml"
+    file.write_text(
+        yaml.safe_dump(configuration_data(topology, openflow_port, api_port), sort_keys=False, default_flow_style=None)
+    )
+    return file
+
+
+def configuration_data(topology: Topology, openflow_port: int, api_port: int) -> dict[str, Any]:
+    """The operator's configuration as plain data: closed loop, everything about safety at its default."""
+    return {
+        "version": 1,
+        "mode": "auto",
+        "classes": [
+            {
+                "name": entry.name,
+                **({"dscp": list(entry.dscp)} if entry.dscp else {}),
+                "priority": entry.priority,
+                "sla": {
+                    key: value
+                    for key, value in (
+                        ("delay_ms", _scaled(entry.goal.delay_s, 1e3)),
+                        ("percentile", entry.goal.percentile),
+                        ("jitter_ms", _scaled(entry.goal.jitter_s, 1e3)),
+                        ("loss_percent", _scaled(entry.goal.loss_ratio, 1e2)),
+                    )
+                    if value is not None
+                },
+            }
+            for entry in CLASSES
+        ],
+        "southbound": {"listen": f"127.0.0.1:{openflow_port}"},
+        "api": {"listen": f"127.0.0.1:{api_port}"},
+        "network": {
+            "inventory": "inventory.json",
+            "switches": {name: node + 1 for node, name in enumerate(topology.node_names)},
+            "transmission_delay": False,
+        },
+        "state_directory": "state",
+    }
+
+
+def _scaled(value: float | None, factor: float) -> float | None:
+    return None if value is None else round(value * factor, 9)
