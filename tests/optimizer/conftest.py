@@ -75,6 +75,7 @@ class SimulatedController:
     topology_version: int = 1
     routing_version: int = 1
     settled: bool = True
+    answer_after_s: float = 0.0
     poison_after_plan: dict[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -163,7 +164,9 @@ class SimulatedController:
 
         @app.put("/api/v1/routing")
         async def install(request: Request) -> JSONResponse:
-            return self.install(await request.json())
+            answer = self.install(await request.json())
+            await asyncio.sleep(self.answer_after_s)
+            return answer
 
         @app.get("/api/v1/transactions")
         async def transactions() -> dict[str, Any]:

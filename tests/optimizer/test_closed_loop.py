@@ -190,6 +190,23 @@ def test_a_plan_under_verification_gets_its_verdict_after_a_restart(
     asyncio.run(scenario())
 
 
+def test_a_transaction_cut_off_by_a_restart_is_found_again(controller: Any, settings: OptimizerSettings) -> None:
+    async def scenario() -> None:
+        controller.answer_after_s = 1.0
+        async with controller.serving():
+            async with running(settings) as loop:
+                await until(lambda: controller.plans, "the plan arrived")
+                assert loop.state.phase == "applying"
+            controller.answer_after_s = 0.0
+            async with running(settings) as again:
+                assert again.state.phase == "applying"
+                await until(ended(again, "kept"), "the plan was found, verified and kept")
+                assert len(controller.plans) == 1
+                assert again.history.latest()[0].detail["transaction"]["ok"]
+
+    asyncio.run(scenario())
+
+
 def test_without_controller_it_says_so_and_carries_on(controller: Any, settings: OptimizerSettings) -> None:
     async def scenario() -> None:
         async with running(settings) as loop:
