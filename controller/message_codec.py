@@ -82,9 +82,9 @@ def _encode_action(action: Action) -> Any:
         case SetMplsLabel(label):
             return parser.OFPActionSetField(mpls_label=label)
         case ForgetInPort():
-            return parser.OFPActionSetField(in_port=0)
+            return parser.OFPActionSetField(in_port_nxm=0)  # Open vSwitch lets only this one be written
         case ForgetInPort():
-            return parser.OFPActionSetField(in_port=0)
+            return parser.OFPActionSetField(in_port_nxm=0)  # Open vSwitch lets only this one be written
         case Output(port):
             return parser.OFPActionOutput(port)
         case ToController():
@@ -106,9 +106,9 @@ def _decode_action(action: Any) -> Action:
             return PopMpls(action.ethertype)
         case ofproto.OFPAT_SET_FIELD if action.key == "mpls_label":
             return SetMplsLabel(action.value)
-        case ofproto.OFPAT_SET_FIELD if action.key == "in_port" and action.value == 0:
+        case ofproto.OFPAT_SET_FIELD if action.key == "in_port_nxm" and action.value == 0:
             return ForgetInPort()
-        case ofproto.OFPAT_SET_FIELD if action.key == "in_port" and action.value == 0:
+        case ofproto.OFPAT_SET_FIELD if action.key == "in_port_nxm" and action.value == 0:
             return ForgetInPort()
         case ofproto.OFPAT_OUTPUT if action.port == ofproto.OFPP_CONTROLLER:
             if action.max_len != WHOLE_PACKET:

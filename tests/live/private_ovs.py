@@ -157,8 +157,7 @@ class PrivateOvs:
         for dpid in dpids:
             words += ["--", "set-controller", f"s{dpid}", self.controller]
             words += ["--", "set", "controller", f"s{dpid}", "max_backoff=1000", "inactivity_probe=5000"]
-        for start in range(0, len(words), 400):
-            self.vsctl(*words[start + 1 : start + 400] if start else words[1:400])
+        self.vsctl(*words[1:])
 
     def set_link(self, name: str, up: bool) -> None:
         """Set one end of a veth pair up or down; both ends notice."""
