@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -54,3 +55,16 @@ def run_batch(program: str, commands: str) -> None:
     )
     if finished.returncode != 0:
         raise UnavailableError(f"{program} -batch failed: {' '.join(finished.stderr.split())[:300]}")
+
+
+def queue_drops(interfaces: Iterable[str]) -> int:
+    """Packets that the queues of these interfaces have dropped since they were set up."""
+    finished = subprocess.run(
+        ["tc", "-s", "-j", "qdisc", "show"], capture_output=True, text=True, timeout=30, check=False
+    )
+    try:
+        rows = json.loads(finished.stdout)
+    except ValueError as error:
+        raise UnavailableError(f"tc gives no statistics: {finished.stderr.strip()[:200]}") from error
+    wanted = set(interfaces)
+    return sum(int(row.get("drops", 0)) for row in rows if row.get("kind") == "pfifo" and row.get("dev") in wanted)

@@ -1,0 +1,73 @@
+"""``routewright testbed``: the whole loop on an emulated network with real packets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEFAULT_TOPOLOGY = "topohub:sndlib/nobel-us"
+
+
+def register(app: typer.Typer) -> None:
+    """Add this room's sub-commands."""
+    group = typer.Typer(help="Real Open vSwitch, real packets, in network namespaces of its own (needs root).")
+    group.command("run")(run)
+    group.callback()(lambda: None)  # so that `run` stays a sub-command although it is the only one
+    app.add_typer(group, name="testbed")
+
+
+def run(
+    topology: Annotated[str, typer.Option(help="Scenario source of the topology.")] = DEFAULT_TOPOLOGY,
+    scenario: Annotated[str, typer.Option(help="hotspot, failure or steady.")] = "hotspot",
+    seed: Annotated[int, typer.Option(min=0, help="Which links and demands are meant.")] = 1,
+    duration: Annotated[
+        float | None, typer.Option(help="Seconds of traffic; as short as the scenario allows when not given.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write the report (JSON) here.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Keep configuration, logs and packet logs in this directory.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> int:
+    """Build the network, overload or break it, let the loop repair it; exit 0 only if all promises are kept after."""
+    import json
+    import signal
+    import sys
+
+    from rich.console import Console
+
+    from deploy.testbed.progress import Progress
+    from deploy.testbed.run import RunOptions, run_testbed
+    from deploy.testbed.scenarios import KINDS
+    from deploy.testbed.summary import print_summary
+    from topology_sync.errors import InputError, UnavailableError
+    from topology_sync.sources import load_scenario
+
+    kind = next((known for known in KINDS if known == scenario), None)
+    if kind is None:
+        raise InputError("--scenario", f"there is no '{scenario}'", f"give one of {', '.join(KINDS)}")
+    if duration is not None and not 45 <= duration <= 3600:
+        raise InputError("--duration", f"is {duration:g}", "give 45 to 3600 seconds")
+    source = load_scenario(topology)
+    signal.signal(signal.SIGTERM, _interrupt)  # so that everything is taken away then too
+    result = run_testbed(
+        RunOptions(topology, kind, seed, duration, keep), source, Progress(Console(file=sys.stderr, soft_wrap=True))
+    )
+    text = json.dumps(result, indent=1, allow_nan=False)
+    if report is not None:
+        try:
+            report.parent.mkdir(parents=True, exist_ok=True)
+            report.write_text(text + "\n")
+        except OSError as error:
+            raise UnavailableError(f"{report}: cannot be written ({error.strerror})") from error
+    if as_json:
+        typer.echo(text)
+    else:
+        print_summary(result, Console())
+    return 0 if result["ok"] else 1
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
