@@ -1,0 +1,1 @@
+"""Packet-level simulation of a scenario: ``simulator.PacketSimulator``.  Importing this package alone stays cheap."""

@@ -1,0 +1,56 @@
+"""How the kernel is compiled: without the interpreter's lock, and kept in the user's cache between runs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import numba
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def _cache_directory() -> Path:
+    """One directory per version of this package: numba alone would miss a change in a function of another file."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    version = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
+    return Path(base) / "routewright" / "numba" / version
+
+
+def _use_private_cache() -> bool:
+    """Point numba at a directory only this user can write: what it loads from there is code."""
+    config: Any = numba.config
+    if config.CACHE_DIR:
+        return True
+    directory = _cache_directory()
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = directory.stat()
+    except (OSError, RuntimeError):
+        return False
+    if status.st_uid != os.getuid() or status.st_mode & 0o022:
+        return False
+    config.CACHE_DIR = str(directory)
+    return True
+
+
+_CACHED = _use_private_cache()
+# The kernel allocates nothing, so numba need not count references to its arrays, which would take most of the time.
+_OPTIONS: dict[str, Any] = {"nogil": True, "cache": _CACHED, "error_model": "numpy", "_nrt": False}
+
+
+def compiled(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Compile ``function`` on its first call (seconds, then from the cache); it runs beside other threads."""
+    result: Callable[Parameters, Result] = numba.njit(**_OPTIONS)(function)
+    return result
+
+
+def inlined(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Compile ``function`` into its callers: dozens of arrays by value are too many to hand over at every call."""
+    result: Callable[Parameters, Result] = numba.njit(**_OPTIONS, forceinline=True)(function)
+    return result
