@@ -1,6 +1,7 @@
 """REPETITA instances: ``X.graph`` and ``X.NNNN.demands`` (Gay, Schaus, Vissicchio, arXiv:1710.08665).
 
-Rates are in kbit/s, delays in microseconds, links directed, parallel links occur; several demands of a pair are added.
+Rates are in kbit/s, delays in microseconds, links directed, parallel links occur; several demands of a pair are added,
+empty ones are left out.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def parse_demands(text: str, topology: Topology) -> dict[tuple[str, str], float]
     for place, (_, source, target, rate) in _table(_lines(text), "DEMANDS", 4):
         ends = (_index(source, place, len(names)), _index(target, place, len(names)))
         rate_bps = 1e3 * read_number(rate, f"{place}: bw", 0, MAX_RATE_BPS / 1e3)
-        if ends[0] != ends[1]:  # traffic that stays at its node loads no link
+        if ends[0] != ends[1] and rate_bps > 0:  # what stays at its node or is nothing loads no link
             pair = (names[ends[0]], names[ends[1]])
             demands[pair] = demands.get(pair, 0.0) + rate_bps
     return demands
