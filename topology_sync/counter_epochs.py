@@ -15,10 +15,14 @@ import numpy as np
 from topology_sync.values import FloatArray, IntArray
 
 LARGEST_LAG_S = 0.75
-_OFFSET_PRIOR_S = 0.3
+_OFFSET_PRIOR_S = 0.3  # standard deviation of an offset before anything is known
+_TOLERANCE_S = 0.05  # offsets below are delay variation, not publications
 _HUBER_LIMIT = 2.0
-_TOLERANCE_S = 0.03
-_END_READINGS = 4
+_REWEIGHTINGS = 3
+_PASSES = 6
+_NEAR, _NEARBY = 2, 4  # readings apart
+_ON_THE_WAY_S = 0.03  # variance of the packets on the way, per packet/s
+_LEAST_WANDER = 0.05  # packets/s of loss that may come from nowhere
 _USUAL_STEP = 0.05
 _MOSTLY = 0.65
 _SMALLEST_SLIP_S = 0.25
@@ -26,12 +30,16 @@ _FEWEST_WITNESSES = 5
 _FEWEST_PACKETS = 50.0
 
 
-def robust_slopes(time_s: FloatArray, series: FloatArray) -> FloatArray:
+def robust_slopes(time_s: FloatArray, series: FloatArray, reach: int | None = None) -> FloatArray:
     """Median of pairwise slopes (Theil 1950, Sen 1968) of every column; NaN where a column has under two readings.
 
-    ``time_s`` [readings]; ``series`` [readings, columns], NaN where a reading is missing.
+    ``time_s`` [readings]; ``series`` [readings, columns], NaN where a reading is missing.  Only pairs up to ``reach``
+    readings apart count, if given: then a jump in the middle spoils few of them.
     """
     first, second = np.triu_indices(len(time_s), k=1)
+    if reach is not None:
+        near = second - first <= reach
+        first, second = first[near], second[near]
     if not len(first) or not series.shape[1]:
         return np.full(series.shape[1], np.nan)
     slopes = (series[second] - series[first]) / (time_s[second] - time_s[first])[:, None]
@@ -86,8 +94,11 @@ class EpochOffsets(NamedTuple):
         """Offsets against most switches where they are beyond doubt, else 0, [readings, switches]."""
         if not self.mean_s.size:
             return self.mean_s
-        offset = self.mean_s - np.median(self.mean_s, axis=1, keepdims=True)
-        deviation = np.sqrt(np.diagonal(self.covariance_s2, axis1=1, axis2=2))
+        usual = np.sort(self.mean_s, axis=1)[:, [(self.mean_s.shape[1] - 1) // 2]]  # one of them, not between two
+        offset = self.mean_s - usual
+        covariance = self.covariance_s2
+        variance = np.diagonal(covariance, axis1=1, axis2=2) - 2 * covariance.mean(axis=1)
+        deviation = np.sqrt(np.maximum(variance + covariance.mean(axis=(1, 2))[:, None], 0.0))  # what all share is moot
         return np.where(np.abs(offset) > np.maximum(3 * deviation, _TOLERANCE_S), offset, 0.0)
 
 
@@ -103,12 +114,26 @@ def epoch_offsets(
     ``missing`` [readings, demands] cumulative ingress minus egress packets, NaN where unknown; ``rate`` [demands] in
     packets/s; ``ends`` [demands, 2] index of ingress and egress switch.
     """
-    readings = len(time_s)
-    slope = np.maximum(robust_slopes(time_s, missing), 0.0)
-    residual = missing - slope * (time_s - time_s[0])[:, None]
-    residual -= _column_medians(residual)
-    span_s = time_s[-1] - time_s[0] if readings else 0.0
-    noise = 1.0 + slope * span_s / 6 + 0.1 * rate  # packets^2: counting, wandering loss, delay variation
+    # A jump in the middle of the window looks like a slope to most pairs of readings, but not to near ones.
+    slope = robust_slopes(time_s, missing, reach=_NEAR)
+    corrected = missing
+    for _ in range(_PASSES):
+        slope = np.maximum(slope, 0.0)
+        line = slope * (time_s - time_s[0])[:, None]
+        residual = missing - line - _column_medians(corrected - line)
+        noise = 1.0 + slope * (time_s[-1] - time_s[0]) / 6 + 0.04 * rate  # packets^2: counting, wandering loss, delay
+        offsets = EpochOffsets(*_solve_offsets(residual, noise, rate, ends, switches))
+        offset_s = offsets.significant_s()
+        corrected = missing - rate * (offset_s[:, ends[:, 0]] - offset_s[:, ends[:, 1]])
+        slope = robust_slopes(time_s, corrected, reach=_NEARBY)
+    return offsets
+
+
+def _solve_offsets(
+    residual: FloatArray, noise: FloatArray, rate: FloatArray, ends: IntArray, switches: int
+) -> tuple[FloatArray, FloatArray]:
+    """Mean [readings, switches] and covariance [readings, switches, switches] given what stands off the lines."""
+    readings = len(residual)
     mean = np.zeros((readings, switches))
     covariance = np.zeros((readings, switches, switches))
     prior = np.eye(switches) / _OFFSET_PRIOR_S**2
@@ -116,11 +141,8 @@ def epoch_offsets(
         known = np.flatnonzero(np.isfinite(residual[reading]) & np.isfinite(noise) & (rate > 0))
         source, target = ends[known, 0], ends[known, 1]
         jump, speed, variance = residual[reading, known], rate[known], noise[known]
-        offset = np.zeros(switches)
-        for _ in range(4):
-            surprise = np.abs(jump - speed * (offset[source] - offset[target])) / np.sqrt(variance)
-            trust = np.minimum(1.0, _HUBER_LIMIT / np.maximum(surprise, 1e-9)) if offset.any() else np.ones(len(known))
-            weight = trust * speed**2 / variance
+        weight = speed**2 / variance
+        for _ in range(_REWEIGHTINGS):
             precision = prior.copy()
             np.add.at(precision, (source, source), weight)
             np.add.at(precision, (target, target), weight)
@@ -130,28 +152,54 @@ def epoch_offsets(
             np.add.at(pull, source, weight * jump / speed)
             np.add.at(pull, target, -weight * jump / speed)
             covariance[reading] = np.linalg.inv(precision)
-            offset = covariance[reading] @ pull
-        mean[reading] = offset
-    return EpochOffsets(mean, covariance)
+            mean[reading] = covariance[reading] @ pull
+            offset_s = mean[reading, source] - mean[reading, target]
+            spread = variance + speed * np.abs(offset_s)  # the packets of an offset are random too
+            surprise = np.abs(jump - speed * offset_s) / np.sqrt(spread)
+            weight = np.minimum(1.0, _HUBER_LIMIT / np.maximum(surprise, 1e-9)) * speed**2 / spread
+    return mean, covariance
 
 
-def trusted_ends(offset_s: FloatArray, deviation_s: FloatArray) -> tuple[int, int]:
-    """First and last reading between which counter differences are exact: both of the same offset, far apart.
+def packets_lost(
+    time_s: FloatArray, missing: FloatArray, rate: FloatArray, offset_s: FloatArray, variance_s2: FloatArray
+) -> FloatArray:
+    """Packets lost between the first and the last reading of every demand, [demands].
 
-    ``offset_s`` [readings] of a demand's ingress against its egress, ``deviation_s`` its standard deviation.  Looks at
-    the four readings at either end: a reading that shows two publications is left out at the price of a shorter window.
+    What is missing at a reading is what was lost so far (a Poisson process: it wanders), what is on the way just then
+    (noise of its own at every reading), and ``rate * offset``.  The most likely losses under these three solve one
+    tridiagonal system (the smoother of a random walk with drift).  Where a reading is beyond doubt its count decides,
+    where it shows two publications its neighbours do; without loss, packets on the way average out.
+
+    ``missing``, ``offset_s`` and ``variance_s2`` [readings, demands], NaN in ``missing`` where unknown.
     """
-    last = len(offset_s) - 1
-    reach = min(_END_READINGS, (last + 1) // 2)
-    candidates = [(first, last - back) for first in range(reach) for back in range(reach) if first < last - back]
-
-    def cost(ends: tuple[int, int]) -> tuple[float, int, int]:
-        first, second = ends
-        allowed = max(_TOLERANCE_S, float(np.hypot(deviation_s[first], deviation_s[second])))
-        beyond = max(abs(float(offset_s[second] - offset_s[first])) - allowed, 0.0)
-        return round(beyond, 2), first - second, first
-
-    return min(candidates, key=cost)
+    known = np.isfinite(missing)
+    corrected = np.where(known, missing - rate * offset_s, 0.0)
+    drift = np.maximum(robust_slopes(time_s, np.where(known, corrected, np.nan)), 0.0)
+    drift = np.where(np.isfinite(drift), drift, 0.0)
+    noise = 0.1 + rate * (_ON_THE_WAY_S + np.abs(offset_s)) + rate**2 * variance_s2
+    weight = np.where(known, 1.0 / noise, 0.0)
+    step_s = np.diff(time_s)[:, None]
+    span_s = time_s[-1] - time_s[0]
+    first, last = known.argmax(axis=0), len(time_s) - 1 - known[::-1].argmax(axis=0)
+    columns = np.arange(missing.shape[1])
+    wander = np.maximum(drift, (corrected[last, columns] - corrected[first, columns]) / span_s)
+    link = 1.0 / (np.maximum(wander, _LEAST_WANDER) * step_s)  # [steps, demands]
+    matrix = np.zeros((missing.shape[1], len(time_s), len(time_s)))
+    index = np.arange(len(time_s))
+    matrix[:, index, index] = weight.T
+    matrix[:, index[:-1], index[:-1]] += link.T
+    matrix[:, index[1:], index[1:]] += link.T
+    matrix[:, index[:-1], index[1:]] -= link.T
+    matrix[:, index[1:], index[:-1]] -= link.T
+    pull = weight * corrected
+    pull[:-1] -= link * drift * step_s
+    pull[1:] += link * drift * step_s
+    solvable = known.any(axis=0)
+    lost = np.full(missing.shape[1], np.nan)
+    level = np.linalg.solve(matrix[solvable], pull.T[solvable][:, :, None])[:, :, 0]
+    rows = np.arange(len(level))
+    lost[solvable] = level[rows, last[solvable]] - level[rows, first[solvable]]
+    return lost
 
 
 def _column_medians(values: FloatArray) -> FloatArray:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from topology_sync.cookies import PROTECTION_DEMAND, STATIC_DEMAND, Cookie
-from topology_sync.counter_epochs import common_lag_s, epoch_offsets, robust_slopes, trusted_ends
+from topology_sync.counter_epochs import common_lag_s, epoch_offsets, packets_lost, robust_slopes
 from topology_sync.events import (
     UNSUPPORTED_COUNTER,
     Event,
@@ -243,8 +243,8 @@ class DemandEnds(NamedTuple):
 class DemandTraffic:
     """What a demand sent over the window; NaN where unknown.
 
-    Sizes and rates are of frames with the MPLS label.  ``packets_sent`` and ``packets_lost`` are counted between two
-    readings that show the same publications, taken at ``counted_from_s`` and ``counted_until_s``.
+    Sizes and rates are of frames with the MPLS label.  ``packets_sent`` is counted between the readings at
+    ``counted_from_s`` and ``counted_until_s``, ``packets_lost`` is estimated between them.
     """
 
     offered_bps: float = math.nan
@@ -262,8 +262,8 @@ def demand_rates(
 ) -> dict[int, DemandTraffic]:
     """Rates, packet sizes and loss of the demands over the window before ``now_s``, by demand number.
 
-    Counts are differences of two readings, exact in packets; which two, and how far they are apart in time, is found
-    with ``counter_epochs`` from all demands together.
+    What was sent is a difference of counters, exact in packets; how far the two readings are apart in time and what was
+    lost between them is found with ``counter_epochs`` from all demands together.
     """
     demands = tuple(demands)
     rounds = _rounds(state, now_s, settings)
@@ -279,8 +279,13 @@ def demand_rates(
     ends = np.array([[dpids[d.source_dpid], dpids[d.target_dpid]] for d in demands], dtype=np.int64).reshape(-1, 2)
     rate = robust_slopes(time_s, sent)
     offsets = epoch_offsets(time_s, sent - delivered, rate, ends, len(dpids))
-    newer_s = offsets.significant_s()[:, ends[:, 0]]
-    newer_s = newer_s - common_lag_s(time_s, sent - rate * newer_s)[:, None]
+    source, target = ends.T
+    covariance = offsets.covariance_s2
+    variance = covariance[:, source, source] + covariance[:, target, target] - 2 * covariance[:, source, target]
+    offset_s = offsets.significant_s()
+    losses = packets_lost(time_s, sent - delivered, rate, offset_s[:, source] - offset_s[:, target], variance)
+    switch_s = offset_s[:, source]
+    newer_s = switch_s - common_lag_s(time_s, sent - rate * switch_s)[:, None]
     found = {}
     for column, demand in enumerate(demands):
         known = np.flatnonzero(np.isfinite(sent[:, column]))
@@ -288,7 +293,7 @@ def demand_rates(
         if len(known) >= 2:
             first, last = known[0], known[-1]
             shown_s = clock_s[:, column] + newer_s[:, column]
-            elapsed_s = shown_s[last] - shown_s[first]
+            elapsed_s = max(shown_s[last] - shown_s[first], 0.5 * (clock_s[last, column] - clock_s[first, column]))
             packets = sent[last, column] - sent[first, column]
             bits = 8 * (sent_bytes[last, column] - sent_bytes[first, column] + MPLS_LABEL_BYTES * packets)
             traffic = DemandTraffic(
@@ -298,15 +303,11 @@ def demand_rates(
             )
         both = np.flatnonzero(np.isfinite(sent[:, column] - delivered[:, column]))
         if len(both) >= settings.fewest_readings:
-            source, target = ends[column]
-            offset_s = offsets.mean_s[both, source] - offsets.mean_s[both, target]
-            covariance = offsets.covariance_s2[both]
-            variance = covariance[:, source, source] + covariance[:, target, target] - 2 * covariance[:, source, target]
-            begin, end = both[list(trusted_ends(offset_s, np.sqrt(np.maximum(variance, 0.0))))]
+            begin, end = both[0], both[-1]
             packets_sent = float(sent[end, column] - sent[begin, column])
-            arrived = float(delivered[end, column] - delivered[begin, column])
-            lost = min(max(packets_sent - arrived, 0.0), packets_sent)
-            ratio = lost / packets_sent if packets_sent else math.nan
+            lost = min(max(float(losses[column]), 0.0), packets_sent)
+            shown_sent = packets_sent - rate[column] * (switch_s[end, column] - switch_s[begin, column])
+            ratio = lost / max(shown_sent, lost) if packets_sent and max(shown_sent, lost) > 0 else math.nan
             traffic = replace(
                 traffic,
                 packets_sent=packets_sent,
