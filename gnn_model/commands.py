@@ -1,15 +1,20 @@
-"""The sub-commands of this room: ``routewright predict`` and, with the packet simulator, ``routewright simulate``."""
+"""The sub-commands of this room: ``routewright predict`` and ``routewright simulate``."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from gnn_model.predictor import Predictor
+    from gnn_model.packet_simulator.simulator import PacketSimulator, Simulation
+    from gnn_model.predictor import Prediction, Predictor
+    from topology_sync.scenario import Scenario
+    from topology_sync.values import FloatArray
 
 
 class PredictorName(StrEnum):
@@ -20,18 +25,24 @@ class PredictorName(StrEnum):
     SIMULATOR = "simulator"
 
 
-SCENARIO_HELP = "FILE.json[.gz|.xz], topohub:sndlib/NAME, X.graph, GraphML, SNDlib XML or a datanet directory"
+ScenarioArgument = Annotated[
+    str, typer.Argument(metavar="SCENARIO", help="FILE.json[.gz|.xz], topohub:GROUP/NAME, X.graph, GraphML or SNDlib.")
+]
+DemandsOption = Annotated[Path | None, typer.Option(metavar="FILE", help="The demands that go with X.graph.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add this room's commands to the program."""
     app.command("predict")(predict)
+    app.command("simulate")(simulate)
 
 
 def predict(
-    scenario: Annotated[str, typer.Argument(metavar="SCENARIO", help=SCENARIO_HELP)],
+    scenario: ScenarioArgument,
     predictor: Annotated[PredictorName, typer.Option(help="Who predicts.")] = PredictorName.ANALYTIC,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    demands: DemandsOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Predict delay, 99th percentile, jitter and loss of every demand, and load and loss of every link."""
     import time
@@ -39,28 +50,105 @@ def predict(
     from topology_sync.sources import load_scenario
 
     chosen = predictor_named(predictor)
-    question = load_scenario(scenario)
+    question = load_scenario(scenario, demands=demands)
     started = time.perf_counter()
     prediction = chosen.predict(question)
     seconds = time.perf_counter() - started
-    if as_json:
-        from gnn_model.prediction_json import prediction_to_json
+    _print(question, prediction, chosen.name, seconds, as_json)
 
-        typer.echo(json.dumps(prediction_to_json(question, prediction, chosen.name, seconds)))
-        return
-    from rich.console import Console
 
-    from gnn_model.prediction_table import prediction_table
+def simulate(
+    scenario: ScenarioArgument,
+    relative_error: Annotated[
+        float, typer.Option(help="Relative standard error wanted of the mean delay of 90 % of the demands.")
+    ] = 0.01,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same packets.")] = 1,
+    max_hops: Annotated[
+        int, typer.Option(help="Cap on packet-hops (5 to 10 million take a second); then what is known is printed.")
+    ] = 200_000_000,
+    demands: DemandsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Simulate every packet of a scenario and print what each demand experienced."""
+    import time
 
-    title = f"{question.name}, predicted by {chosen.name} in {seconds * 1e3:.1f} ms"
-    Console().print(prediction_table(question, prediction, title))
+    from topology_sync.sources import load_scenario
+
+    simulator = _simulator(relative_error=relative_error, seed=seed, max_hops=max_hops)
+    question = load_scenario(scenario, demands=demands)
+    started = time.perf_counter()
+    simulation = _with_progress(lambda report: simulator.simulate(question, report))
+    seconds = time.perf_counter() - started
+    run = {
+        "packet_hops": simulation.packet_hops,
+        "packet_hops_cap": max_hops,
+        "simulated_s": simulation.simulated_s,
+        "relative_error": relative_error,
+        "relative_error_reached": simulation.reached,
+        "seed": seed,
+    }
+    _print(question, simulation.prediction, simulator.name, seconds, as_json, simulation.rse, run)
 
 
 def predictor_named(name: PredictorName) -> Predictor:
-    """Make the predictor.  Raises InputError where this build has none of that name."""
+    """Make the predictor.  Raises InputError where this version has none of that name."""
     from gnn_model.analytic import AnalyticPredictor
     from topology_sync.errors import InputError
 
     if name is PredictorName.ANALYTIC:
         return AnalyticPredictor()
-    raise InputError("--predictor", f"{name.value} is not part of this version", "use analytic")
+    if name is PredictorName.SIMULATOR:
+        return _simulator()
+    raise InputError("--predictor", f"{name.value} is not part of this version", "use analytic or simulator")
+
+
+def _simulator(**settings: Any) -> PacketSimulator:
+    from topology_sync.errors import UnavailableError
+
+    try:
+        from gnn_model.packet_simulator.simulator import PacketSimulator
+    except ModuleNotFoundError as missing:
+        if missing.name not in ("numba", "llvmlite"):
+            raise
+        raise UnavailableError("the simulator needs numba; install routewright[model]") from None
+    return PacketSimulator(**settings)
+
+
+def _with_progress(work: Callable[[Callable[[float], None] | None], Simulation]) -> Simulation:
+    """Run ``work`` with a bar on stderr if that is a terminal."""
+    import sys
+
+    if not sys.stderr.isatty():
+        return work(None)
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("simulating", total=1.0)
+        return work(lambda part: progress.update(task, completed=part))
+
+
+def _print(
+    question: Scenario,
+    prediction: Prediction,
+    predictor: str,
+    seconds: float,
+    as_json: bool,
+    rse: FloatArray | None = None,
+    run: dict[str, Any] | None = None,
+) -> None:
+    if as_json:
+        from gnn_model.prediction_json import prediction_to_json
+
+        answer = prediction_to_json(question, prediction, predictor, seconds, rse)
+        typer.echo(json.dumps(answer | (run or {}), allow_nan=False))
+        return
+    from rich.console import Console
+
+    from gnn_model.prediction_table import prediction_table
+
+    title = f"{question.name}: {predictor}, {seconds:.3g} s"
+    if run is not None:
+        reached = "reached" if run["relative_error_reached"] else "not reached within the cap"
+        title += f", {run['packet_hops']:,} packet-hops, error of {run['relative_error']:.2g} {reached}"
+    Console().print(prediction_table(question, prediction, title, rse))

@@ -1,0 +1,97 @@
+"""``routewright predict`` and ``routewright simulate`` as a user meets them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from gnn_model.commands import register
+from topology_sync.errors import InputError
+from topology_sync.scenario import Scenario, SlaGoal
+from topology_sync.scenario_json import write_scenario
+
+Builder = Callable[..., Scenario]
+
+
+@pytest.fixture
+def question(one_link: Builder, tmp_path: Path) -> str:
+    """A file with two classes of which the first has a goal it cannot meet."""
+    goals = (
+        SlaGoal("c0", delay_s=1e-4, percentile=99.0, loss_ratio=0.5),
+        SlaGoal("c1", delay_s=10.0, percentile=None),
+    )
+    path = tmp_path / "question.json"
+    write_scenario(replace(one_link([0.4, 0.3]), sla=goals), path)
+    return str(path)
+
+
+def command(*arguments: str) -> Result:
+    app = typer.Typer()
+    register(app)
+    return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
+
+
+def answer(*arguments: str) -> dict[str, Any]:
+    result = command(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("predictor", ["analytic", "simulator"])
+def test_predict_prints_the_agreed_json(question: str, predictor: str) -> None:
+    data = answer("predict", question, "--predictor", predictor)
+    assert list(data) == ["predictor", "flows", "links", "seconds"]
+    assert data["predictor"] == predictor
+    assert [flow["class"] for flow in data["flows"]] == ["c0", "c1"]
+    keys = ["source", "target", "class", "delay_s", "delay_p99_s", "jitter_s", "loss_ratio"]
+    assert list(data["flows"][0]) == keys
+    assert data["flows"][0]["delay_s"] == pytest.approx(1e-3 / 0.3, rel=0.03)
+    assert list(data["links"][0]) == ["source", "target", "utilisation_ratio", "loss_ratio"]
+    assert data["links"][0]["utilisation_ratio"] == pytest.approx(0.7, rel=0.01)
+
+
+def test_simulate_adds_errors_and_says_what_it_cost(question: str) -> None:
+    data = answer("simulate", question, "--relative-error", "0.02", "--seed", "3")
+    assert data["predictor"] == "simulator"
+    assert all(0 < flow["rse"] <= 0.02 for flow in data["flows"])
+    assert data["relative_error_reached"] is True
+    assert data["packet_hops"] > 10_000
+    again = answer("simulate", question, "--relative-error", "0.02", "--seed", "3")
+    assert again["flows"] == data["flows"]
+
+
+def test_what_is_unknown_is_null(one_link: Builder, tmp_path: Path) -> None:
+    path = tmp_path / "idle.json"
+    write_scenario(one_link([0.5, 0.0]), path)
+    data = answer("simulate", str(path), "--max-hops", "20000")
+    assert data["flows"][1]["delay_s"] is None
+    assert data["relative_error_reached"] is False
+
+
+def test_the_table_marks_goals_worst_first(question: str) -> None:
+    result = command("predict", question)
+    assert result.exit_code == 0, "predict reports, it does not judge"
+    lines = [line for line in result.stdout.splitlines() if "c0" in line or "c1" in line]
+    assert "violated: delay" in lines[0]
+    assert "c0" in lines[0]
+    assert "met" in lines[1]
+    assert "1 violate a goal" in result.stdout
+    assert "violated: delay" in command("simulate", question, "--relative-error", "0.05").stdout
+
+
+def test_the_gnn_is_refused_in_one_line(question: str) -> None:
+    result = command("predict", question, "--predictor", "gnn")
+    assert isinstance(result.exception, InputError)
+    assert str(result.exception) == "--predictor: gnn is not part of this version; use analytic or simulator"
+
+
+@pytest.mark.parametrize("wrong", [("--relative-error", "0"), ("--max-hops", "5")])
+def test_impossible_options_are_bad_input(question: str, wrong: tuple[str, str]) -> None:
+    assert isinstance(command("simulate", question, *wrong).exception, InputError)
