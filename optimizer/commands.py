@@ -60,7 +60,7 @@ def optimize(
     optimizer: Annotated[Optimizer, typer.Option(help="How to search.")] = Optimizer.auto,
     time_limit: Annotated[float, typer.Option(min=0.01, max=86400.0, help="Seconds to search.")] = 10.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 1,
-    demands: Annotated[str | None, typer.Option(help="Demands file of a REPETITA graph.")] = None,
+    demands: Annotated[Path | None, typer.Option(help="Demands file of a REPETITA graph.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the plan to this file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -69,7 +69,7 @@ def optimize(
         raise InputError("--optimizer", f"'{optimizer.value}' is not available", "use auto or local-search")
     from topology_sync.sources import load_scenario
 
-    question = load_scenario(scenario, demands)
+    question = load_scenario(scenario, demands=demands)
     goal = objective or (Objective.sla if question.sla else Objective.max_utilisation)
     answer, plan = _optimize(question, goal, single_path, max_changes, time_limit, seed, not as_json)
     if out is not None:

@@ -1,0 +1,179 @@
+"""The search keeps promises, respects its limits and never makes things worse, on fixed and on random networks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import networkx
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gnn_model.analytic import AnalyticPredictor
+from optimizer.bounds import utilisation_lower_bound
+from optimizer.candidates import CandidateCache, CandidatePaths, UsableLinks
+from optimizer.goals import class_goals, experienced_values, goal_table, violated_demands
+from optimizer.local_search import SearchLimits, SearchResult, displaced_demands, search
+from topology_sync.paths import fewest_hops_routing
+from topology_sync.routing import PathShare
+from topology_sync.scenario import Scenario, SlaGoal
+from topology_sync.topology import Link, Topology
+from topology_sync.traffic import Demand, TrafficMatrix
+
+GOALS = class_goals([SlaGoal("voice", 0.015, 99.0, None, 0.001), SlaGoal("bulk", None, None, None, 0.01)])
+
+
+def run(scenario: Scenario, usable: UsableLinks | None = None, goals: object = GOALS, **limits: object) -> SearchResult:
+    usable = usable or UsableLinks.all_of(scenario.topology)
+    table = goal_table(scenario.traffic, goals)  # type: ignore[arg-type]
+    given_limits = SearchLimits(**{"time_s": 5.0, "max_changes": 20, **limits})  # type: ignore[arg-type]
+    return search(scenario, table, AnalyticPredictor(), CandidatePaths(scenario.topology, usable), given_limits)
+
+
+def random_scenario(seed: int, nodes: int = 8, load: float = 1.1) -> Scenario:
+    random = np.random.default_rng(seed)
+    graph = networkx.connected_watts_strogatz_graph(nodes, 4, 0.4, seed=seed)
+    names = [f"n{node}" for node in range(nodes)]
+    links = [
+        Link(names[x], names[y], float(random.choice([1e7, 2e7])), 0.0005)
+        for edge in graph.edges
+        for x, y in (edge, edge[::-1])
+    ]
+    topology = Topology.from_links(names, links)
+    demands = [
+        Demand(a, b, float(random.lognormal()), str(random.choice(["voice", "bulk"])))
+        for a in names
+        for b in names
+        if a != b
+    ]
+    traffic = TrafficMatrix.from_demands(demands, topology.node_index, ("voice", "bulk"))
+    routing = fewest_hops_routing(topology, traffic)
+    traffic = traffic.with_rates(traffic.rate_bps * load / routing.max_utilisation(traffic, topology))
+    return Scenario(f"random {seed}", topology, traffic, routing)
+
+
+def without(scenario: Scenario, link: int) -> UsableLinks:
+    topology = scenario.topology
+    up = np.ones(topology.link_count, dtype=bool)
+    ends = int(topology.link_source[link]), int(topology.link_target[link])
+    for pair in (ends, ends[::-1]):
+        up[list(topology.links_between[pair])] = False
+    return UsableLinks(up, up)
+
+
+def test_the_hotspot_is_mended_with_few_changes(hotspot_scenario: Scenario) -> None:
+    result = run(hotspot_scenario)
+    assert result.start_score.violation > 0
+    assert result.score.violation == 0
+    assert 1 <= len(result.changed) <= 3
+    table = goal_table(hotspot_scenario.traffic, GOALS)
+    assert not violated_demands(experienced_values(result.after, table), table).any()
+
+
+def test_the_same_seed_finds_the_same_routing(hotspot_scenario: Scenario) -> None:
+    assert run(hotspot_scenario).routing == run(hotspot_scenario).routing
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0, 1, 4, 20]), st.booleans())
+def test_never_worse_and_within_its_limits(seed: int, max_changes: int, freeze: bool) -> None:
+    scenario = random_scenario(seed)
+    frozen = frozenset(range(0, scenario.traffic.demand_count, 2)) if freeze else frozenset()
+    result = run(scenario, max_changes=max_changes, frozen=frozen, time_s=0.3)
+    result.routing.check(scenario.topology, scenario.traffic)
+    assert not result.start_score.better_than(result.score)
+    assert len(result.changed) <= max_changes
+    assert not frozen & set(result.changed)
+    assert set(result.changed) == set(result.routing.changed_demands(scenario.routing))
+    maximum = result.routing.max_utilisation(scenario.traffic, scenario.topology)
+    assert result.score.max_utilisation == pytest.approx(maximum)
+    assert utilisation_lower_bound(scenario.topology, scenario.traffic) <= maximum * (1 + 1e-9)
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 1000))
+def test_dead_links_are_left_beyond_the_limit_of_changes(seed: int, pick: int) -> None:
+    scenario = random_scenario(seed, load=0.5)
+    usable = without(scenario, pick % scenario.topology.link_count)
+    must = set(displaced_demands(scenario, usable))
+    result = run(scenario, usable, max_changes=0, time_s=0.3)
+    assert set(result.repaired) | set(result.unroutable) == must
+    assert set(result.changed) == set(result.repaired)
+    for demand in result.repaired:
+        assert all(usable.up[list(path.links)].all() for path in result.routing.paths[demand])
+    if result.repaired:
+        assert result.score.violation <= result.start_score.violation
+
+
+def test_a_demand_without_any_way_is_reported_and_the_rest_repaired() -> None:
+    names = ("a", "b", "c")
+    links = [Link(x, y, 1e7) for x, y in (("a", "b"), ("b", "a"), ("b", "c"), ("c", "b"), ("a", "c"), ("c", "a"))]
+    topology = Topology.from_links(names, [*links])
+    demands = [Demand("a", "b", 1e6, "voice"), Demand("c", "b", 1e6, "voice")]
+    traffic = TrafficMatrix.from_demands(demands, topology.node_index, ("voice",))
+    scenario = Scenario("cut", topology, traffic, fewest_hops_routing(topology, traffic))
+    up = np.array([True, True, True, False, True, False])
+    result = run(scenario, UsableLinks(up, up))
+    assert result.unroutable == (1,)
+    assert result.changed == ()
+    assert result.after.loss_ratio[1] == 1.0
+    assert np.isinf(result.before.delay_s[1])
+
+
+def test_maintenance_nodes_only_carry_their_own_traffic() -> None:
+    scenario = random_scenario(5, load=0.4)
+    node = int(scenario.topology.link_target[scenario.routing.paths[3][0].links[0]])
+    everything = np.ones(scenario.topology.link_count, dtype=bool)
+    usable = UsableLinks(everything, everything, frozenset({node}))
+    result = run(scenario, usable)
+    for demand, paths in enumerate(result.routing.paths):
+        for path in paths:
+            if demand not in result.unroutable:
+                assert node not in path.nodes(scenario.topology)[1:-1]
+
+
+def test_without_goals_utilisation_falls_towards_the_bound() -> None:
+    scenario = random_scenario(4, nodes=10)
+    result = run(scenario, goals=(), max_changes=None, time_s=1.0)
+    bound = utilisation_lower_bound(scenario.topology, scenario.traffic)
+    assert bound <= result.score.max_utilisation <= 1.1 * bound
+    assert result.score.max_utilisation < 0.7 * result.start_score.max_utilisation
+
+
+def test_single_path_merges_what_is_split(hotspot_scenario: Scenario) -> None:
+    between = hotspot_scenario.topology.links_between
+    over_c = tuple(between[hop][0] for hop in ((0, 2), (2, 1)))
+    halves = [PathShare(hotspot_scenario.routing.paths[0][0].links, 0.5), PathShare(over_c, 0.5)]
+    split = replace(hotspot_scenario, routing=hotspot_scenario.routing.with_changes({0: halves}))
+    result = run(split, single_path=True)
+    assert all(len(paths) == 1 for paths in result.routing.paths)
+
+
+def test_a_quiet_network_is_left_alone(hotspot_scenario: Scenario) -> None:
+    direct = fewest_hops_routing(hotspot_scenario.topology, hotspot_scenario.traffic)
+    idle = replace(hotspot_scenario, traffic=hotspot_scenario.traffic.with_rates(np.zeros(6)), routing=direct)
+    result = run(idle)
+    assert result.changed == ()
+    assert result.score.violation == 0
+
+
+def test_candidates_are_found_once_per_topology(hotspot_scenario: Scenario) -> None:
+    cache = CandidateCache()
+    usable = UsableLinks.all_of(hotspot_scenario.topology)
+    first = cache.get(hotspot_scenario.topology, usable)
+    assert cache.get(hotspot_scenario.topology, UsableLinks.all_of(hotspot_scenario.topology)) is first
+    paths = first.between(0, 1)
+    assert len(paths) == len(set(paths)) >= 4
+    assert len(paths[0]) == 1
+    other = cache.get(hotspot_scenario.topology, without(hotspot_scenario, 0))
+    assert other is not first
+    assert all(0 not in path for path in other.between(0, 1))
+
+
+def test_the_bound_is_the_optimum_where_it_is_known() -> None:
+    names = ("a", "b", "c")
+    links = [Link(x, y, 1e7) for x, y in (("a", "b"), ("a", "c"), ("c", "b"))]
+    topology = Topology.from_links(names, links)
+    traffic = TrafficMatrix.from_demands([Demand("a", "b", 1.5e7)], topology.node_index)
+    assert utilisation_lower_bound(topology, traffic) == pytest.approx(0.75, rel=0.02)
