@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from optimizer.closed_loop import ClosedLoop
-from optimizer.loop_state import Command
+from optimizer.loop_values import Command
 from topology_sync.errors import TransactionError, UnavailableError
 
 KEEP_ALIVE_S = 15.0

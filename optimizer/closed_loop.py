@@ -23,7 +23,8 @@ from optimizer.controller_client import ControllerClient, StalePlanError
 from optimizer.goals import Score
 from optimizer.history import History
 from optimizer.journal import DecisionJournal, resume
-from optimizer.loop_state import (
+from optimizer.loop_state import advance
+from optimizer.loop_values import (
     Action,
     Apply,
     AwaitApproval,
@@ -36,7 +37,6 @@ from optimizer.loop_state import (
     Refuse,
     RollBack,
     StartSearch,
-    advance,
 )
 from optimizer.metrics import Metrics
 from optimizer.planning import View, view_of
@@ -227,7 +227,7 @@ class ClosedLoop:
         try:
             network = await asyncio.wait_for(self._client.state(), STATE_TIMEOUT_S)
             if self.view is None or self.view.state.time_s != network.time_s or self.view.state != network:
-                self.view = view_of(network, self.settings)
+                self.view = await asyncio.to_thread(view_of, network, self.settings)
             if self.problem is not None:
                 log.info("the controller answers")
             self.problem = None
@@ -258,7 +258,7 @@ class ClosedLoop:
         snapshot = view.snapshot
         try:
             work = asyncio.to_thread(searching.find, view, request, self.settings, self._predictor, self._cache)
-            found = await asyncio.wait_for(work, self.settings.search_time_s + SEARCH_GRACE_S)
+            found = await asyncio.wait_for(work, searching.search_time_s(view, self.settings) + SEARCH_GRACE_S)
         except Exception as error:
             log.exception("search for decision %d failed", request.decision)
             nothing = _nothing_found(request, snapshot.topology_version, snapshot.routing_version)

@@ -46,7 +46,7 @@ class ControllerClient:
         """The present snapshot.  Raises UnavailableError."""
         data = await self._read("/api/v1/state")
         try:
-            return state_from_json(data)
+            return await asyncio.to_thread(state_from_json, data)  # large, and the API must stay responsive
         except InputError as error:
             raise UnavailableError(f"controller {self.address} sends a state that cannot be read: {error}") from error
 
@@ -69,7 +69,7 @@ class ControllerClient:
         """
         try:
             answer = await self._client.put("/api/v1/routing", json=plan_to_json(plan), timeout=PLAN_TIMEOUT_S)
-            if answer.status_code in (400, 409):
+            if 400 <= answer.status_code < 500:
                 kind = StalePlanError if answer.status_code == 409 else PlanError
                 raise kind("", str(answer.json().get("error", "the controller refused the plan")))
             return transaction_from_json(answer.raise_for_status().json())

@@ -14,7 +14,7 @@ import numpy as np
 
 from optimizer import records
 from optimizer.history import OPEN_STATUSES, Decision, History
-from optimizer.loop_state import LoopState, Trigger, TriggerKind
+from optimizer.loop_values import LoopState, Trigger, TriggerKind
 from optimizer.metrics import Metrics
 from optimizer.planning import View
 from optimizer.settings import MODES, ClassGoal, Mode, OptimizerSettings

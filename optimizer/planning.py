@@ -21,7 +21,7 @@ from optimizer.goals import (
     violations,
 )
 from optimizer.local_search import demands_over, displaced_demands
-from optimizer.loop_state import Key, Snapshot
+from optimizer.loop_values import Key, Snapshot
 from optimizer.settings import OptimizerSettings
 from topology_sync.errors import ConfigurationError
 from topology_sync.network_state import NetworkState

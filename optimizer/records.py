@@ -11,7 +11,7 @@ import numpy as np
 
 from gnn_model.predictor import Prediction
 from optimizer.goals import GoalTable, Score, Violation, experienced_values, measured_values, violated_demands
-from optimizer.loop_state import Key
+from optimizer.loop_values import Key
 from optimizer.planning import View
 from optimizer.settings import ClassGoal
 from topology_sync.network_state import DemandMeasurements

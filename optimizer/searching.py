@@ -11,7 +11,7 @@ from optimizer.candidates import CandidateCache
 from optimizer.goals import experienced_values, violated_demands, violations
 from optimizer.history import Decision
 from optimizer.local_search import SearchLimits, SearchResult, search
-from optimizer.loop_state import Key, Proposal, StartSearch
+from optimizer.loop_values import Key, Proposal, StartSearch
 from optimizer.planning import View
 from optimizer.settings import OptimizerSettings
 from topology_sync.errors import PlanError
@@ -19,6 +19,8 @@ from topology_sync.network_state import NetworkState
 from topology_sync.plan import DemandRoute, RoutingPlan
 from topology_sync.plan_json import plan_from_json, plan_routes, plan_to_json, routing_with_plan
 from topology_sync.scenario_json import demand_keys
+
+DEMANDS_PER_SEARCH_TIME = 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +49,9 @@ class Found:
 def find(
     view: View, request: StartSearch, settings: OptimizerSettings, predictor: Predictor, cache: CandidateCache
 ) -> Found:
-    """Search; takes up to ``search_time_s`` of processor time, so call it off the event loop."""
+    """Search for as long as ``search_time_s`` says; call it off the event loop."""
     limits = SearchLimits(
-        time_s=settings.search_time_s,
+        time_s=search_time_s(view, settings),
         max_changes=request.max_changes,
         frozen=frozenset(demand for demand, key in enumerate(view.keys) if key in request.frozen),
         seed=settings.seed + request.decision,
@@ -57,6 +59,11 @@ def find(
     candidates = cache.get(view.scenario.topology, view.usable)
     table = view.table.with_headroom(settings.headroom_ratio)
     return Found(request, view, search(view.scenario, table, predictor, candidates, limits))
+
+
+def search_time_s(view: View, settings: OptimizerSettings) -> float:
+    """``settings.search_time_s``, and in proportion more beyond DEMANDS_PER_SEARCH_TIME demands."""
+    return settings.search_time_s * max(1.0, view.scenario.traffic.demand_count / DEMANDS_PER_SEARCH_TIME)
 
 
 def decision_of(found: Found, settings: OptimizerSettings, predictor: Predictor, now_s: float) -> Decision:

@@ -67,7 +67,8 @@ class OptimizerSettings:
     ``controller`` is ``unix:/path`` or ``http://host:port``; ``predictor_address`` None means embedded.
     ``transmission_delay`` False: the links do not add a packet's own transmission time (emulated links, see
     ARCHITECTURE.md).  ``packet_size`` is what is assumed of the distribution of packet sizes around the measured mean,
-    which counters cannot tell.  ``headroom_ratio``: plans aim this far below each goal.  ``api_token`` is the secret
+    which counters cannot tell.  ``headroom_ratio``: plans aim this far below each goal.
+    ``search_time_s`` is for up to 500 demands, beyond that it grows in proportion.  ``api_token`` is the secret
     that callers of the operator's API present, None for none.
     """
 

@@ -253,7 +253,7 @@ def test_bad_requests_get_one_line(controller: Any, settings: OptimizerSettings)
 
 def test_commands_that_make_no_sense_are_refused(controller: Any, settings: OptimizerSettings) -> None:
     async def scenario() -> None:
-        from optimizer.loop_state import Command
+        from optimizer.loop_values import Command
 
         async with controller.serving(), running(replace(settings, mode="paused")) as loop:
             await until(lambda: loop.view is not None, "a snapshot")

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimizer.goals import Score
-from optimizer.loop_state import (
+from optimizer.loop_state import advance
+from optimizer.loop_values import (
     Action,
     Apply,
     AwaitApproval,
@@ -23,7 +24,6 @@ from optimizer.loop_state import (
     RollBack,
     Snapshot,
     StartSearch,
-    advance,
 )
 from optimizer.settings import SafetySettings
 
