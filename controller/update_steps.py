@@ -14,7 +14,7 @@ new ones all the way. Why that holds:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -142,9 +142,8 @@ def _switch_steps(dpid: int, installed: RuleSet, desired: RuleSet) -> Steps:
     _check_free(dpid, installed, desired)
     changed = [flow for key, flow in desired.flows.items() if has.get(key) != flow]
     gone = [flow for key, flow in has.items() if key not in desired.flows]
-    live_metadata = {flow.write_metadata for flow in has.values() if flow.write_metadata is not None}
-    at_flip = [flow for flow in changed if _decides(flow, has, live_metadata)]
-    before = [flow for flow in changed if not _decides(flow, has, live_metadata)]
+    at_flip = [flow for flow in changed if _decides(flow, has)]
+    before = [flow for flow in changed if not _decides(flow, has)]
     uncovering = [flow for flow in gone if _classifies(flow)]
     unused = [flow for flow in gone if not _classifies(flow)]
 
@@ -190,13 +189,12 @@ def _classifies(flow: FlowRule) -> bool:
     return flow.table == 0 and flow.match.mpls_label is None
 
 
-def _decides(flow: FlowRule, has: Mapping[FlowKey, FlowRule], live_metadata: Set[int]) -> bool:
-    """Whether packets meet the flow as soon as it is there, so that all it leads to must be there before."""
-    if _classifies(flow):
-        return True
-    if flow.table == 0:
-        return False
-    return flow.key in has or flow.match.metadata in live_metadata
+def _decides(flow: FlowRule, has: Mapping[FlowKey, FlowRule]) -> bool:
+    """Whether packets that work now may meet the flow as soon as it is there: all it leads to must be there before.
+
+    A label's flow that stands there and is wrong only breaks packets until it is put right.
+    """
+    return _classifies(flow) or (flow.table > 0 and flow.key in has)
 
 
 def _flip_order(flow: FlowRule) -> tuple[bool, int]:

@@ -255,6 +255,28 @@ def test_new_paths_of_a_split_demand_flip_by_one_flow_message() -> None:
     assert plan.needs_drain
 
 
+def test_a_host_that_moves_to_another_port_of_its_switch_flips() -> None:
+    sample = split_sample()
+    (host,) = sample.intent.hosts
+    after = replace(sample.intent, hosts=(replace(host, port=host.port + 1),))
+    plan = plan_update(started(sample).installed, compile_rules(after))
+    assert not plan.prepare
+    assert not plan.clean
+    assert list(plan.flip) == [2]
+    assert len(plan.flip[2]) == 1
+
+
+def test_groups_come_before_and_go_after_those_that_refer_to_them() -> None:
+    desired = compile_rules(split_sample().intent)
+    installing = [message for message in plan_update({}, desired).prepare[1] if isinstance(message, AddGroup)]
+    removing = plan_update(desired, {1: RuleSet()}).clean[1]
+    assert [message.group.kind for message in installing] == [*["fast_failover"] * 3, "select"]
+    assert isinstance(removing[-4], DeleteGroup)
+    assert [message.group_id for message in removing[-4:] if isinstance(message, DeleteGroup)] == [
+        message.group.group_id for message in reversed(installing)
+    ]
+
+
 def split_sample() -> Sample:
     """Switches 1..4 in a full mesh; one demand from 1 to 2, split over the direct link and the way by 3."""
     ports = {(1, 2): 1, (1, 3): 2, (1, 4): 3, (2, 1): 1, (2, 3): 2, (2, 4): 3}
