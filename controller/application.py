@@ -72,9 +72,9 @@ class ControllerApplication(RyuApp):
 
     @set_ev_cls(ofp_event.EventOFPPacketIn, MAIN_DISPATCHER)
     def on_packet_in(self, ev: Any) -> None:
-        """A packet came up.  Ryu stamped the event right after it read the message off the socket."""
+        """A packet came up, some time ago by the kernel's stamp."""
         message = ev.msg
-        arrived_s = time.monotonic() - max(0.0, time.time() - ev.timestamp)
+        arrived_s = time.monotonic() - max(0.0, time.time() - message.arrived_s)
         self._listener.packet_in(message.datapath.id, message.match["in_port"], bytes(message.data), arrived_s)
 
     @set_ev_cls(ofp_event.EventOFPFlowRemoved, MAIN_DISPATCHER)

@@ -1,7 +1,7 @@
 """One switch's channel: what is sent to it, and the replies that belong to what was sent.
 
-Every channel has its own greenlets, so a slow or dead switch holds up nobody else; whoever waits for a reply waits with a
-timeout and is woken when the channel closes.
+Every channel has its own greenlets, so a slow or dead switch holds up nobody else; whoever waits for a reply waits with
+a timeout and is woken when the channel closes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from eventlet.hubs import get_hub
 from ryu.lib import hub
 from ryu.ofproto import ofproto_v1_3 as ofproto
 from ryu.ofproto import ofproto_v1_3_parser as parser
@@ -114,6 +115,29 @@ class SwitchChannel:
             return False
         self._packets.append(build)
         self._packets_waiting.set()
+        return True
+
+    def send_now(self, message: Any) -> bool:
+        """Write one message to the socket in this very moment, so that a time stamp in it is true.
+
+        False, and nothing is sent, when earlier messages still wait or the socket is full.
+        """
+        datapath = self.datapath
+        queue = datapath.send_q
+        socket = getattr(datapath.socket, "fd", None)
+        if self.closed or socket is None or queue is None or queue.qsize():
+            return False
+        if get_hub().listeners["write"].get(socket.fileno()):
+            return False  # the sender is in the middle of a message
+        if message.xid is None:
+            datapath.set_xid(message)
+        message.serialize()
+        try:
+            sent = socket.send(message.buf)
+        except OSError:
+            return False  # full, or broken: then the receive loop notices it too
+        if sent < len(message.buf):
+            datapath.send(message.buf[sent:])
         return True
 
     def on_reply(self, message: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from controller.counter_corrections import ProbeDiscount
 from controller.discovery_loop import DiscoveryLoop
 from controller.first_packets import FirstPackets
 from controller.heartbeat import Loops
@@ -20,7 +21,7 @@ from controller.rules import ETHERTYPE_LLDP
 from controller.settings import ControllerSettings
 from controller.store import Store, read_or_make_secret
 from controller.switches import Switches
-from controller.telemetry_loop import ProbeDiscount, TelemetryLoop
+from controller.telemetry_loop import TelemetryLoop
 from controller.transactions import Transactions
 from topology_sync.discovery import DiscoveryState
 from topology_sync.events import PortChanged, SwitchConnected, SwitchDisconnected
@@ -123,6 +124,7 @@ class Control:
             channel.on_reply(message)
 
     def _rules_known(self, dpid: int) -> None:
+        self.transactions.note_rules(dpid)
         self.discovery.on_rules(dpid)
         self.keeper.request(urgent=False)
 

@@ -1,4 +1,4 @@
-"""Loops that are watched: one that dies or hangs is logged and started again; stalls of the whole process are measured."""
+"""Loops that are watched: one that dies or hangs is started again; stalls of the whole process are measured."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Loops:
         self._own = [hub.spawn(self._beat), hub.spawn(self._watch)]
 
     def start(self, name: str, step: Callable[[], float], hung_after_s: float = 15.0) -> None:
-        """Run ``step`` again and again; when one run takes longer than ``hung_after_s`` it is killed and started anew."""
+        """Run ``step`` again and again; one that takes longer than ``hung_after_s`` is killed and started anew."""
         loop = _Loop(name, step, hung_after_s)
         self._loops.append(loop)
         self._launch(loop)

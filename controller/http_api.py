@@ -126,15 +126,15 @@ class HttpApi:
 
     def _rules(self, environ: dict[str, Any]) -> Answer:
         names = self._control.names
-        return Answer.of({names.name_of(dpid): rules_to_json(rules) for dpid, rules in self._control.switches.rules.items()})
+        rules = self._control.switches.rules
+        return Answer.of({names.name_of(dpid): rules_to_json(one) for dpid, one in rules.items()})
 
     def _statistics(self, environ: dict[str, Any]) -> Answer:
         control = self._control
-        samples = {sample.name: sample.value for metric in control.metrics.registry.collect() for sample in metric.samples if not sample.labels}
         return Answer.of(
             {
-                "flow_mods": int(samples["routewright_flow_mods_total"]),
-                "group_mods": int(samples["routewright_group_mods_total"]),
+                "flow_mods": control.metrics.value("flow_mods_total"),
+                "group_mods": control.metrics.value("group_mods_total"),
                 "switches_connected": len(tuple(control.switches.connected)),
                 "switches_in_line": len(control.switches.rules),
                 "topology_version": control.view.discovery.topology_version,

@@ -29,11 +29,12 @@ from ryu.cfg import CONF  # noqa: E402
 from ryu.controller import controller as ryu_controller  # noqa: E402
 from ryu.lib import hub  # noqa: E402
 
-from controller import flow_statistics  # noqa: E402
+from controller import flow_statistics, stamped_socket  # noqa: E402
 from controller.application import ControllerApplication  # noqa: E402
 from controller.control import Control  # noqa: E402
 from controller.http_api import HttpApi  # noqa: E402
 from controller.settings import ControllerSettings  # noqa: E402
+from controller.stamped_socket import StampedSocket  # noqa: E402
 from topology_sync.errors import RoutewrightError, UnavailableError  # noqa: E402
 
 LOG = logging.getLogger(__name__)
@@ -108,6 +109,7 @@ def _start_ryu(settings: ControllerSettings, openflow: socket.socket, control: C
     ):
         CONF.set_override(name, value)
     flow_statistics.install()
+    stamped_socket.install()
 
     class PreparedServer:
         """Ryu's StreamServer on the socket that we bound ourselves, without SO_REUSEPORT."""
@@ -118,7 +120,7 @@ def _start_ryu(settings: ControllerSettings, openflow: socket.socket, control: C
         def serve_forever(self) -> None:
             while True:
                 connection, address = openflow.accept()
-                hub.spawn(self._handle, connection, address)
+                hub.spawn(self._handle, StampedSocket(connection), address)
 
     ryu_controller.StreamServer = PreparedServer
     manager = AppManager.get_instance()

@@ -41,6 +41,10 @@ class Metrics:
             registry=self.registry,
         )
 
+    def value(self, name: str) -> int:
+        """The present value of a count without labels."""
+        return int(self.registry.get_sample_value(f"routewright_{name}") or 0)
+
     def text(self) -> bytes:
         """Prometheus text exposition."""
         return generate_latest(self.registry)

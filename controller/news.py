@@ -8,9 +8,7 @@ from controller.journal import Kind
 from topology_sync.discovery import DiscoveryState, LinkEnds
 
 
-def news(
-    before: DiscoveryState, after: DiscoveryState, name_of: Callable[[int], str]
-) -> Iterator[tuple[Kind, str]]:
+def news(before: DiscoveryState, after: DiscoveryState, name_of: Callable[[int], str]) -> Iterator[tuple[Kind, str]]:
     """Kind and text of every change that somebody may want to know."""
     for dpid, switch in after.switches.items():
         old = before.switches.get(dpid)

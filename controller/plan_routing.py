@@ -8,7 +8,7 @@ from controller.intent import DemandKey, ExplicitPath, IntentDemand, NetworkInte
 from controller.labels import Hop
 from controller.link_facts import Names, inventory
 from controller.settings import ControllerSettings
-from topology_sync.discovery import DiscoverySettings, DiscoveryState
+from topology_sync.discovery import DiscoverySettings, DiscoveryState, LinkEnds
 from topology_sync.errors import PlanError
 from topology_sync.network_state import NetworkState
 from topology_sync.plan import RoutingPlan
@@ -96,7 +96,7 @@ def planned_routes(
 
 
 def _explicit(
-    paths: tuple[PathShare, ...], hops: list[Hop], discovery: DiscoveryState, ends: list, place: str
+    paths: tuple[PathShare, ...], hops: list[Hop], discovery: DiscoveryState, ends: list[LinkEnds], place: str
 ) -> tuple[ExplicitPath, ...]:
     for path in paths:
         for link in path.links:

@@ -11,13 +11,13 @@ from typing import Any
 from ryu.ofproto import ofproto_v1_3 as ofproto
 from ryu.ofproto import ofproto_v1_3_parser as parser
 
+from controller.counter_corrections import ProbeDiscount
 from controller.discovery_loop import packet_out
 from controller.intent import IntentDemand, IntentRoute, NetworkIntent
 from controller.network_view import NetworkView
 from controller.rules import link_group_id
 from controller.settings import ControllerSettings
 from controller.switches import Switches
-from controller.telemetry_loop import ProbeDiscount
 from controller.transactions import Transactions
 from topology_sync.events import ProbeLost, ProbeReturned
 from topology_sync.probes import SMALLEST_FRAME_BYTES, ProbeContent, ProbeSchedule, decode_probe, encode_probe
@@ -91,7 +91,7 @@ class ProbeLoop:
         return TICK_S
 
     def on_probe(self, dpid: int, frame: bytes, arrived_s: float) -> None:
-        """A probe came back from ``dpid``; ``arrived_s`` is monotonic, taken when its bytes were read."""
+        """A probe came back from ``dpid``; ``arrived_s`` is monotonic, by the kernel's stamp."""
         content = decode_probe(self._secret, frame)
         if content is None:
             return
@@ -135,15 +135,10 @@ class ProbeLoop:
         channel = self._switches.channel(target.ingress)
         if channel is None or not {target.ingress, target.egress} <= self._switches.rules.keys():
             return
-        actions = [parser.OFPActionGroup(target.group_id)]
-
-        def build() -> Any:
-            sent_s = time.monotonic()
+        sent_s = time.monotonic()
+        frame = encode_probe(self._secret, ProbeContent(sequence, target.label, sent_s), target.dscp)
+        if channel.send_now(packet_out(channel.datapath, [parser.OFPActionGroup(target.group_id)], frame)):
             self._flying[sequence] = target.label, sent_s
-            content = ProbeContent(sequence, target.label, sent_s)
-            return packet_out(channel.datapath, actions, encode_probe(self._secret, content, target.dscp))
-
-        channel.post(build)
 
     def _calibrate(self, now_s: float) -> None:
         for dpid in self._switches.rules:
@@ -157,12 +152,8 @@ class ProbeLoop:
 
     def _post_calibration(self, channel: Any) -> None:
         actions = [parser.OFPActionOutput(ofproto.OFPP_CONTROLLER, ofproto.OFPCML_NO_BUFFER)]
-
-        def build() -> Any:
-            content = ProbeContent(0, 0, time.monotonic(), calibration=True)
-            return packet_out(channel.datapath, actions, encode_probe(self._secret, content))
-
-        channel.post(build)
+        frame = encode_probe(self._secret, ProbeContent(0, 0, time.monotonic(), calibration=True))
+        channel.send_now(packet_out(channel.datapath, actions, frame))
 
     def _give_up(self, now_s: float) -> None:
         """Dictionaries keep their order, so the oldest probe is the first."""
@@ -190,8 +181,7 @@ class ProbeLoop:
             demand.number: telemetry.total(demand.source_dpid, demand.number, INGRESS_TABLE).packets
             for demand in self._transactions.intent.demands
         }
-        rates = {
-            number: (count - before[number]) / (now_s - before_s) for number, count in packets.items() if number in before
-        }
+        elapsed_s = now_s - before_s
+        rates = {number: (count - before[number]) / elapsed_s for number, count in packets.items() if number in before}
         self._packet_rates = now_s, packets, rates
         return rates

@@ -29,8 +29,8 @@ def rules_to_json(rules: RuleSet) -> dict[str, Any]:
                 "group_id": f"{group.group_id:#x}",
                 "kind": group.kind,
                 "buckets": [
-                    {"weight": bucket.weight, "watch_port": bucket.watch_port, "actions": [*map(_action, bucket.actions)]}
-                    for bucket in group.buckets
+                    {"weight": one.weight, "watch_port": one.watch_port, "actions": [*map(_action, one.actions)]}
+                    for one in group.buckets
                 ],
             }
             for group in sorted(rules.groups.values(), key=lambda group: group.group_id)
@@ -39,5 +39,6 @@ def rules_to_json(rules: RuleSet) -> dict[str, Any]:
 
 
 def _action(action: Action) -> str:
-    values = ",".join(f"{value:#x}" if name in ("group_id", "ethertype") else str(value) for name, value in asdict(action).items())
-    return f"{type(action).__name__}({values})"
+    in_hexadecimal = ("group_id", "ethertype")
+    values = [f"{value:#x}" if name in in_hexadecimal else str(value) for name, value in asdict(action).items()]
+    return f"{type(action).__name__}({', '.join(values)})"

@@ -1,7 +1,7 @@
 """The connected switches: their channels, and which rules each of them has.
 
-What a switch has is either known exactly (read back, and every change since confirmed by a barrier) or not at all; after
-an error or a lost reply it is read back again.
+What a switch has is either known exactly (read back, and every change since confirmed by a barrier) or not at all;
+after an error or a lost reply it is read back again.
 """
 
 from __future__ import annotations
@@ -121,8 +121,8 @@ class Switches:
                 hub.sleep(READ_BACK_PAUSE_S)
             elif found.odd_cookies:
                 LOG.warning("switch %#x: removing rules of an unknown form that carry our cookie", channel.dpid)
-                odd = [delete_flows_by_cookie(channel.datapath, cookie, FULL_COOKIE_MASK) for cookie in found.odd_cookies]
-                channel.send_batch(odd, READ_BACK_TIMEOUT_S)
+                deletes = [delete_flows_by_cookie(channel.datapath, odd, FULL_COOKIE_MASK) for odd in found.odd_cookies]
+                channel.send_batch(deletes, READ_BACK_TIMEOUT_S)
             elif self._channels.get(channel.dpid) is channel:
                 self._rules[channel.dpid] = found.rules
                 self._on_known(channel.dpid)

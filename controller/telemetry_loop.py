@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ryu.lib import hub
@@ -12,6 +11,7 @@ from ryu.ofproto import ofproto_v1_3 as ofproto
 from ryu.ofproto import ofproto_v1_3_parser as parser
 
 from controller.channel import SwitchChannel
+from controller.counter_corrections import ContinuedCounters, ProbeDiscount
 from controller.flow_statistics import FlowEntry
 from controller.intent import NetworkIntent
 from controller.network_view import NetworkView
@@ -21,45 +21,6 @@ from controller.transactions import Transactions
 from topology_sync.cookies import OURS, PROTECTION_DEMAND, STATIC_DEMAND, Cookie
 from topology_sync.events import FlowCounter, FlowCountersRead, FlowRemoved, PortCounter, PortCountersRead
 from topology_sync.telemetry import EGRESS_TABLE, INGRESS_TABLE
-
-
-@dataclass
-class ProbeDiscount:
-    """Takes our own probes off the counters of egress rules, so that only users' packets count.
-
-    A probe counts when it came back; the rule's counter shows it a moment later, so a result never goes down.
-    """
-
-    returned: dict[int, tuple[int, int]] = field(default_factory=dict)
-    _last: dict[int, FlowCounter] = field(default_factory=dict)
-    _base: dict[int, tuple[int, int]] = field(default_factory=dict)
-
-    def probe_returned(self, label: int, frame_bytes: int) -> None:
-        """One of our probes passed the egress rule of ``label``."""
-        packets, size = self.returned.get(label, (0, 0))
-        self.returned[label] = packets + 1, size + frame_bytes
-
-    def users(self, label: int, counter: FlowCounter) -> FlowCounter:
-        """The counter without probes."""
-        probes = self.returned.get(label)
-        if probes is None:
-            return counter
-        last = self._last.get(counter.cookie)
-        if last is not None and counter.age_s < last.age_s:
-            last = None  # made anew, so it counts from zero, and only probes from now on
-            self._base[label] = probes
-        packets0, bytes0 = self._base.get(label, (0, 0))
-        packets = max(counter.packets - (probes[0] - packets0), last.packets if last else 0)
-        size = max(counter.bytes - (probes[1] - bytes0), last.bytes if last else 0)
-        users = replace(counter, packets=packets, bytes=size)
-        self._last[counter.cookie] = users
-        return users
-
-    def keep_only(self, labels: frozenset[int]) -> None:
-        """Forget labels that are gone."""
-        self.returned = {label: count for label, count in self.returned.items() if label in labels}
-        self._base = {label: count for label, count in self._base.items() if label in labels}
-        self._last = {cookie: counter for cookie, counter in self._last.items() if cookie & 0xFFFFF in labels}
 
 
 class TelemetryLoop:
@@ -78,6 +39,7 @@ class TelemetryLoop:
         self._switches = switches
         self._transactions = transactions
         self._discount = discount
+        self._continued = ContinuedCounters()
         self._due_s = time.monotonic()
         self._targets: tuple[NetworkIntent | None, Mapping[int, int]] = (None, {})
 
@@ -105,7 +67,8 @@ class TelemetryLoop:
             message.duration_sec + message.duration_nsec * 1e-9,
         )
         if self._counts(dpid, counter.cookie, counter.table_id):
-            self._view.fold(FlowRemoved(time.monotonic(), dpid, self._users(counter)))
+            now_s = time.monotonic()
+            self._view.fold(FlowRemoved(now_s, dpid, self._corrected(dpid, counter, now_s)))
 
     def _poll(self, channel: SwitchChannel) -> None:
         timeout_s = self._period_s
@@ -119,7 +82,7 @@ class TelemetryLoop:
         delivered = channel.request(flow_statistics_request(datapath, EGRESS_TABLE, OURS), timeout_s)
         if delivered is not None:
             counters = tuple(
-                self._users(entry.counter())
+                self._corrected(channel.dpid, entry.counter(), read_s)
                 for entry in (*sent, *delivered)
                 if self._counts(channel.dpid, entry.cookie, entry.table_id)
             )
@@ -144,8 +107,10 @@ class TelemetryLoop:
             self._targets = intent, {entry.number: entry.target_dpid for entry in intent.demands}
         return self._targets[1].get(demand)
 
-    def _users(self, counter: FlowCounter) -> FlowCounter:
-        return self._discount.users(counter.cookie & 0xFFFFF, counter) if counter.table_id == EGRESS_TABLE else counter
+    def _corrected(self, dpid: int, counter: FlowCounter, now_s: float) -> FlowCounter:
+        if counter.table_id == INGRESS_TABLE:
+            return self._continued.of(dpid, counter, now_s)
+        return self._discount.users(counter)
 
 
 def _port_counter(entry: Any) -> PortCounter:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -55,7 +55,7 @@ class _Progress:
     changed_demands: int = 0
 
     @contextmanager
-    def stage(self, name: str):  # type: ignore[no-untyped-def]
+    def stage(self, name: str) -> Iterator[None]:
         """Measure a stage."""
         begun_s = time.monotonic()
         try:
@@ -108,6 +108,7 @@ class Transactions:
         self._draining: dict[int, float] = {}
         self._own_number = 0
         self._failed: set[int] = set()
+        self._read_back: set[int] = set()
         self.reports: deque[TransactionReport] = deque(maxlen=REPORTS_KEPT)
         metrics.routing_version.set(stored.routing_version)
 
@@ -137,25 +138,33 @@ class Transactions:
         self._plans_waiting += 1
         try:
             with self._plans:
-                return self._run(_Progress(plan_id), change, drain=True)
+                progress = _Progress(plan_id)
+                return self._report(progress, self._run(progress, change, drain=True))
         finally:
             self._plans_waiting -= 1
 
     def run_own(self, change: Change) -> TransactionReport | None:
         """Carry out the controller's own upkeep; None when it changed nothing.  What must drain is left for later."""
         self._own_number += 1
-        return self._run(_Progress(f"controller-{self._own_number}"), change, drain=False)
+        progress = _Progress(f"controller-{self._own_number}")
+        before = self._stored.intent
+        error = self._run(progress, change, drain=False)
+        if error is None and not progress.sent and self._stored.intent == before:
+            return None
+        return self._report(progress, error)
+
+    def note_rules(self, dpid: int) -> None:
+        """The rules of a switch have been read back: labels on it that nobody holds are not to be handed out now."""
+        self._read_back.add(dpid)
 
     def next_drained_s(self) -> float | None:
         """When (monotonic) the next label is drained and upkeep can clean it; None when none is draining."""
         return min(self._draining.values(), default=None)
 
-    def _run(self, progress: _Progress, change: Change, drain: bool) -> TransactionReport | None:
-        error: str | None = None
-        before = self._stored
+    def _run(self, progress: _Progress, change: Change, drain: bool) -> str | None:
+        """All stages; why it failed, None when it did not."""
         try:
             with self._sending:
-                before = self._stored
                 self._move(progress, change)
             if drain and self._draining:
                 with progress.stage("drain"):
@@ -163,18 +172,16 @@ class Transactions:
             with self._sending:
                 self._clean(progress)
         except TransactionError as problem:
-            error = str(problem)
+            return str(problem)
         except OSError as problem:
-            error = f"the store cannot be written ({problem})"
-        if error is None and not drain and not progress.sent and self._stored.intent == before.intent:
-            return None
-        return self._report(progress, error)
+            return f"the store cannot be written ({problem})"
+        return None
 
     def _move(self, progress: _Progress, change: Change) -> None:
         """Prepare and flip.  Raises TransactionError when prepare failed and was taken back."""
         before = self._stored
         with progress.stage("compile"):
-            intent, labels = change(before.intent, before.labels)
+            intent, labels = change(before.intent, self._avoiding(before.labels))
             desired = self._desired(intent, labels)
             plan = plan_update(self._switches.rules, desired)
         changed = _changed_routes(before.intent, intent)
@@ -198,6 +205,17 @@ class Transactions:
             with progress.stage("flip"):
                 self._flip(progress, plan.flip)
         progress.flipped_s = time.time()
+
+    def _avoiding(self, labels: LabelTable) -> LabelTable:
+        """The label table without what read back switches use on their own (rules from before the store was lost)."""
+        dpids, self._read_back = self._read_back, set()
+        found = {
+            flow.match.mpls_label
+            for dpid in dpids & self._switches.rules.keys()
+            for flow in self._switches.rules[dpid].flows.values()
+            if flow.match.mpls_label is not None
+        }
+        return labels.avoid(found)
 
     def _flip(self, progress: _Progress, stage: Stage) -> None:
         """Past this point there is only forward: a switch that fails is read back and brought to the intent later."""
@@ -231,7 +249,7 @@ class Transactions:
             self._save(replace(self._stored, labels=kept))
 
     def _send(self, progress: _Progress, stage: Stage) -> list[str]:
-        """Send a stage to all its switches at once; the errors, one line each.  ``_failed`` are the switches with one."""
+        """Send a stage to all its switches at once; the errors, a line each, of the switches now in ``_failed``."""
         progress.count(stage)
         workers = {
             dpid: hub.spawn(self._switches.apply, dpid, messages, self._timeout_s) for dpid, messages in stage.items()
@@ -257,9 +275,7 @@ class Transactions:
         compiled = compile_rules(intent)
         retained = self._retained(intent, labels)
         known = self._switches.rules
-        return {
-            dpid: _with_retained(rules, known[dpid], retained) for dpid, rules in compiled.items() if dpid in known
-        }
+        return {dpid: _with_retained(rules, known[dpid], retained) for dpid, rules in compiled.items() if dpid in known}
 
     def _retained(self, intent: NetworkIntent, labels: LabelTable) -> frozenset[int]:
         """Labels out of use whose packets may still be under way, or whose ingress switch we cannot ask now."""
@@ -335,4 +351,3 @@ def _with_retained(desired: RuleSet, installed: RuleSet, labels: Set[int]) -> Ru
                 if group_id in installed.groups:
                     groups.setdefault(group_id, installed.groups[group_id])
     return RuleSet(flows, groups)
-

@@ -36,10 +36,7 @@ def with_network(
     switches = tuple(sorted({*intent.switches, *discovery.switches}))
     links = tuple(
         sorted(
-            (
-                IntentLink(*ends.source, *ends.target, up=record.up)
-                for ends, record in discovery.links.items()
-            ),
+            (IntentLink(*ends.source, *ends.target, up=record.up) for ends, record in discovery.links.items()),
             key=lambda link: link.hop,
         )
     )
@@ -116,7 +113,7 @@ def kept_up(
 ) -> tuple[NetworkIntent, LabelTable]:
     """Default routes for new demands (``wanted``) and for broken ones whose time is up, and ways around all links.
 
-    ``protect`` False leaves the ways around as they are: while links are still being found, short ones are not seen yet.
+    ``protect`` False leaves the ways around as they are: while links are still being found, short ones are not seen.
     """
     pathless = {demand.key for demand in intent.demands if not demand.routes}
     keys = {key for key in wanted if key not in intent.demand_of} | pathless | (to_heal & broken_demands(intent))
