@@ -15,7 +15,7 @@ from deploy.process_control import wait_until
 from deploy.testbed.control_processes import ControlProcesses
 from deploy.testbed.emulated_network import EmulatedNetwork
 from deploy.testbed.link_shaping import queue_drops
-from deploy.testbed.network_namespace import NetworkNamespace, unshare_network
+from deploy.testbed.network_namespace import unshare_network
 from deploy.testbed.operator_files import write_operator_files
 from deploy.testbed.outage import outage
 from deploy.testbed.preconditions import check_machine
@@ -23,7 +23,7 @@ from deploy.testbed.private_openvswitch import PrivateOpenvSwitch
 from deploy.testbed.progress import Progress
 from deploy.testbed.report import Decision, Extras, Timeline, build_report
 from deploy.testbed.run_directory import RunDirectory
-from deploy.testbed.scenarios import RAMP_S, Kind, TestbedScenario, make_scenario
+from deploy.testbed.scenarios import PRIMING_S, RAMP_S, Kind, TestbedScenario, make_scenario
 from deploy.testbed.statistics import packet_table
 from deploy.testbed.traffic import TrafficProcesses
 from deploy.testbed.traffic_plan import HostEntry, TrafficJob, make_schedule
@@ -42,6 +42,7 @@ SETTLE_S = 3.0  # from the end of a change until queues have calmed down
 MEASURE_S = 15.0
 STEADY_S = 40.0
 MOST_TRAFFIC_S = 110.0
+OPTIMIZER_START_S = PRIMING_S + 7.0  # it then sees a network that has been carrying traffic, not one being born
 NANOSECONDS = 1_000_000_000
 
 
@@ -98,10 +99,14 @@ class _Run:
                 network.start()
             control = ControlProcesses(self._directory, original)
             stack.callback(control.stop)
-            self._start_control(control, network, original)
+            configuration = self._start_controller(control, network)
             traffic = self._prepare_traffic(network)
             stack.callback(traffic.stop, 0.0)
-            openvswitch.enlarge_send_buffer()
+            traffic.start()
+            with self._progress.step("first packets of all demands, base traffic; optimizer connects"):
+                self._wait_until(OPTIMIZER_START_S, control, traffic)
+                openvswitch.enlarge_send_buffer()
+                control.start_optimizer(configuration)
             applied, timeline = self._measure(control, network, traffic)
             traffic.stop()
             drops = queue_drops(link.sending for link in network.link_interfaces)
@@ -123,7 +128,7 @@ class _Run:
             ),
         )
 
-    def _start_control(self, control: ControlProcesses, network: EmulatedNetwork, original: NetworkNamespace) -> None:
+    def _start_controller(self, control: ControlProcesses, network: EmulatedNetwork) -> Path:
         topology = self._scenario.base.topology
         configuration = write_operator_files(self._directory, self._scenario, OPENFLOW_PORT, control.api_port)
         with self._progress.step("controller: discovers the network"):
@@ -151,8 +156,7 @@ class _Run:
                 return len(control.state().hosts) >= wanted
 
             wait_until(known, HOSTS_TIMEOUT_S, f"not all of {wanted} host addresses are known", 0.2)
-        with self._progress.step("optimizer: connects"):
-            control.start_optimizer(configuration)
+        return configuration
 
     def _prepare_traffic(self, network: EmulatedNetwork) -> TrafficProcesses:
         directory = self._directory / "traffic"
@@ -167,7 +171,6 @@ class _Run:
     ) -> tuple[list[Decision], Timeline]:
         scenario = self._scenario
         rate = scenario.base.traffic.packets_per_s.sum()
-        traffic.start()
         with self._progress.step(
             f"traffic: {len(scenario.demands)} demands, {rate:,.0f} packets/s, "
             f"{scenario.emulator_load_ratio:.0%} of what the emulator can carry"
@@ -199,7 +202,7 @@ class _Run:
         return applied, Timeline(event_ns, (min(before_ns, flipped_ns), flipped_ns), (after_ns, end_ns))
 
     def _measure_steady(self, control: ControlProcesses, traffic: TrafficProcesses) -> tuple[list[Decision], Timeline]:
-        calm_s = min(5.0, self._traffic_s / 4)
+        calm_s = PRIMING_S + 2.0
         self._wait_until(self._traffic_s, control, traffic)
         self._as_planned = self._compare_routing(control.state())
         start_ns = traffic.start_ns + round(calm_s * NANOSECONDS)

@@ -30,15 +30,16 @@ from topology_sync.values import FloatArray, float_array
 Kind = Literal["hotspot", "failure", "steady"]
 KINDS: tuple[Kind, ...] = ("hotspot", "failure", "steady")
 
-CAPACITY_BPS = 2e6  # a packet of 500 bytes takes 2 ms: more than ten times what an emulated switch needs for it
+CAPACITY_BPS = 2e6  # a packet of 750 bytes takes 3 ms: twenty times what an emulated switch needs for it
 QUEUE_PACKETS = 50
 FORWARDING_DELAY_S = 0.00014  # per hop, measured: what an emulated switch itself takes at light load
 EMULATOR_SWITCH_HOPS_PER_S = 140_000.0  # measured on 2 cores, senders and receivers included
 MAX_EMULATOR_LOAD = 0.30
 
-EVENT_S = 14.0
-"""Seconds of the plan at which the hotspot begins to grow or the cable breaks: priming, then a full window of calm."""
-PRIMING_S = 3.0
+PRIMING_S = 6.0
+"""At first every demand sends a packet a second: the controller makes its rules at the first one."""
+EVENT_S = 20.0
+"""Seconds of the plan at which the hotspot begins to grow or the cable breaks: priming, then a window of calm."""
 RAMP_S = 2.0
 RAMP_STEPS = 4
 
@@ -51,7 +52,7 @@ _CLEARLY_VIOLATED = 1.3  # a demand counts as violated from this multiple of a g
 _LEAST_VIOLATED = 4
 _DRAWS = 60
 _PATHS_TRIED = 8
-_MOST_BASE_DEMANDS = 110
+_MOST_BASE_DEMANDS = 100
 _LEAST_PACKETS_PER_S = 6.0
 
 
@@ -83,36 +84,36 @@ CLASSES = (
         name="voice",
         dscp=(46,),
         priority=1,
-        goal=SlaGoal("voice", delay_s=0.030, percentile=99.0, jitter_s=0.010, loss_ratio=0.001),
+        goal=SlaGoal("voice", delay_s=0.040, percentile=99.0, jitter_s=0.010, loss_ratio=0.001),
         rate_bps=40e3,
         packet_bits=200 * 8.0,
         packet_size=PacketSize("constant"),
         arrivals="cbr",
-        pairs=30,
+        pairs=25,
     ),
     TestbedClass(
         name="video",
         dscp=(34,),
         priority=2,
-        goal=SlaGoal("video", delay_s=0.050, percentile=99.0, jitter_s=0.015, loss_ratio=0.005),
+        goal=SlaGoal("video", delay_s=0.060, percentile=99.0, jitter_s=0.015, loss_ratio=0.005),
         rate_bps=90e3,
-        packet_bits=700 * 8.0,
+        packet_bits=900 * 8.0,
         packet_size=PacketSize("constant"),
         arrivals="poisson",
-        pairs=30,
+        pairs=25,
         packet_spread=(0.7, 1.3),
     ),
     TestbedClass(
         name="default",
         dscp=(),
         priority=3,
-        goal=SlaGoal("default", delay_s=0.080, percentile=99.0, jitter_s=None, loss_ratio=0.01),
+        goal=SlaGoal("default", delay_s=0.100, percentile=99.0, jitter_s=None, loss_ratio=0.01),
         rate_bps=0.0,  # what the calibration leaves
-        packet_bits=500 * 8.0,
+        packet_bits=750 * 8.0,
         packet_size=PacketSize("constant"),
         arrivals="poisson",
         pairs=0,
-        packet_spread=(0.6, 1.4),
+        packet_spread=(0.7, 1.3),
     ),
 )
 
@@ -404,14 +405,14 @@ def _finish(
 
 
 def _traffic_demands(base: Scenario, stressed: Scenario) -> tuple[TrafficDemand, ...]:
-    """Demands begin one after the other, so that the first packets do not fall on the controller all at once."""
+    """The rates over time of both scenarios' demands."""
     classes = {entry.name: entry for entry in CLASSES}
     traffic = base.traffic
     demands = []
     for demand in range(traffic.demand_count):
         entry = classes[traffic.class_name(demand)]
         calm, after = float(traffic.rate_bps[demand]), float(stressed.traffic.rate_bps[demand])
-        steps = [RateStep(PRIMING_S * demand / traffic.demand_count, calm)]
+        steps = [RateStep(0.0, float(traffic.packet_bits_mean[demand])), RateStep(PRIMING_S, calm)]
         if after != calm:
             steps += [
                 RateStep(EVENT_S + RAMP_S * step / RAMP_STEPS, calm + (after - calm) * (step + 1) / RAMP_STEPS)

@@ -103,8 +103,8 @@ def _update_line(report: Mapping[str, Any]) -> str:
     return (
         f"Packets lost by the update: {update['packets_lost']}; duplicated: {update['packets_duplicated']} "
         f"({update['packets_checked']:,} packets of {update['demands_moved']} moved demands, {update['flow_mods']} "
-        f"flow and {update['group_mods']} group changes; of {update['demands_judged_after_flip_only']} demands that a full "
-        "queue was losing before only packets sent after the flip can tell)."
+        f"flow and {update['group_mods']} group changes; of {update['demands_judged_after_flip_only']} demands that a "
+        "full queue was losing before only packets sent after the flip can tell)."
     )
 
 
@@ -114,8 +114,8 @@ def _failure_line(report: Mapping[str, Any]) -> str:
         return ""
     return (
         f"{failure['link']} broke: {failure['demands_with_loss']} of {failure['affected_demands']} demands over it "
-        f"lost packets ({failure['packets_lost']} in all), for {failure['outage_median_s'] * 1e3:.0f} ms in the median, "
-        f"{failure['outage_max_s'] * 1e3:.0f} ms at most."
+        f"lost packets ({failure['packets_lost']} in all), for {failure['outage_median_s'] * 1e3:.0f} ms in the "
+        f"median, {failure['outage_max_s'] * 1e3:.0f} ms at most."
     )
 
 
