@@ -16,11 +16,13 @@ from topology_sync.errors import ConfigurationError
 from topology_sync.strict_json import printable_path, read_text, shown
 
 MAX_FILE_BYTES = 2**20
+MAX_DEPTH = 50
 
 
 class _Loader(yaml.SafeLoader):
     """SafeLoader without aliases and repeated keys, scalars as in YAML 1.2."""
 
+    _depth = 0
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
     def compose_node(self, parent: Any, index: Any) -> Any:
@@ -29,7 +31,12 @@ class _Loader(yaml.SafeLoader):
             raise yaml.MarkedYAMLError(
                 problem="aliases are not allowed, write the value out", problem_mark=event.start_mark
             )
-        return super().compose_node(parent, index)
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise yaml.MarkedYAMLError(problem="is nested too deeply", problem_mark=self.peek_event().start_mark)  # type: ignore[no-untyped-call]
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -97,8 +104,6 @@ def parse_yaml(text: str) -> object:
         raise ConfigurationError(place, "".join(c if c.isprintable() else "?" for c in problem)) from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise ConfigurationError("", f"is no YAML ({type(error).__name__})", "mend it") from None
-    except RecursionError:
-        raise ConfigurationError("", "is nested too deeply", "give a flat file") from None
     finally:
         loader.dispose()
 
