@@ -166,9 +166,7 @@ class PrivateOvs:
     def mods_seen(self) -> int:
         """Flow and group modifications that all switches together received, by their own count."""
         text = self.net.run("ovs-appctl", "-t", str(self.directory / "vs.ctl"), "coverage/show", **self._environment)
-        return sum(
-            int(line.rsplit(":", 1)[1]) for line in text.splitlines() if line.startswith("ofproto_flow_mod")
-        )
+        return sum(int(line.rsplit(":", 1)[1]) for line in text.splitlines() if line.startswith("ofproto_flow_mod"))
 
     def close(self) -> None:
         """End the daemons and the namespaces."""
