@@ -6,11 +6,13 @@ from dataclasses import asdict
 from typing import Any
 
 from controller.rules import Action, RuleSet
+from topology_sync.cookies import OURS
 
 
 def rules_to_json(rules: RuleSet) -> dict[str, Any]:
-    """Flows by table and falling priority, then groups by id."""
-    flows = sorted(rules.flows.values(), key=lambda flow: (flow.table, -flow.priority, str(flow.match)))
+    """Our flows by table and falling priority, then groups by id."""
+    own = [flow for flow in rules.flows.values() if flow.cookie & OURS.mask == OURS.value]
+    flows = sorted(own, key=lambda flow: (flow.table, -flow.priority, str(flow.match)))
     return {
         "flows": [
             {

@@ -34,6 +34,8 @@ from topology_sync.cookies import OURS, CookieMatch
 LOG = logging.getLogger(__name__)
 READ_BACK_TIMEOUT_S = 10.0
 READ_BACK_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 60.0
+"""A switch that refuses our rules again and again is left out for so long, lest it hold up all others."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Switches:
         self._on_known = on_known
         self._channels: dict[int, SwitchChannel] = {}
         self._rules: dict[int, RuleSet] = {}
+        self._failures: dict[int, int] = {}
 
     @property
     def rules(self) -> Mapping[int, RuleSet]:
@@ -108,9 +111,12 @@ class Switches:
         outcome = channel.send_batch([encode_message(channel.datapath, message) for message in messages], timeout_s)
         if outcome.ok and self._rules.get(dpid) is rules:
             self._rules[dpid] = applied(rules, messages)
+            self._failures.pop(dpid, None)
         elif self._channels.get(dpid) is channel:
             self._rules.pop(dpid, None)
-            hub.spawn_after(READ_BACK_PAUSE_S, self._learn_rules, channel)
+            self._failures[dpid] = failures = self._failures.get(dpid, 0) + 1
+            pause_s = min(READ_BACK_PAUSE_S * 2 ** (failures - 1), LONGEST_PAUSE_S)
+            hub.spawn_after(pause_s, self._learn_rules, channel)
         return outcome
 
     def _learn_rules(self, channel: SwitchChannel) -> None:

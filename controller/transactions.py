@@ -37,6 +37,8 @@ REPORTS_KEPT = 50
 PLANS_WAITING = 4
 LONGEST_DRAIN_S = 5.0
 FLIP_RETRY_S = 0.2
+OWN_TIMEOUT_S = 3.0
+"""A connected switch that does not answer holds up the others' upkeep no longer than this, once."""
 
 Change = Callable[[NetworkIntent, LabelTable], tuple[NetworkIntent, LabelTable]]
 
@@ -53,6 +55,7 @@ class _Progress:
     group_mods: int = 0
     switches: set[int] = field(default_factory=set)
     changed_demands: int = 0
+    timeout_s: float = 10.0
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -138,7 +141,7 @@ class Transactions:
         self._plans_waiting += 1
         try:
             with self._plans:
-                progress = _Progress(plan_id)
+                progress = _Progress(plan_id, timeout_s=self._timeout_s)
                 return self._report(progress, self._run(progress, change, drain=True))
         finally:
             self._plans_waiting -= 1
@@ -146,7 +149,8 @@ class Transactions:
     def run_own(self, change: Change) -> TransactionReport | None:
         """Carry out the controller's own upkeep; None when it changed nothing.  What must drain is left for later."""
         self._own_number += 1
-        progress = _Progress(f"controller-{self._own_number}")
+        timeout_s = min(self._timeout_s, OWN_TIMEOUT_S)
+        progress = _Progress(f"controller-{self._own_number}", timeout_s=timeout_s)
         before = self._stored.intent
         error = self._run(progress, change, drain=False)
         if error is None and not progress.sent and self._stored.intent == before:
@@ -188,6 +192,8 @@ class Transactions:
         progress.changed_demands = len(changed)
         if labels.allocations != before.labels.allocations:
             self._save(replace(before, labels=labels))
+        else:
+            self._stored = replace(before, labels=labels)
         if plan.prepare:
             with progress.stage("prepare"):
                 errors = self._send(progress, plan.prepare)
@@ -252,7 +258,8 @@ class Transactions:
         """Send a stage to all its switches at once; the errors, a line each, of the switches now in ``_failed``."""
         progress.count(stage)
         workers = {
-            dpid: hub.spawn(self._switches.apply, dpid, messages, self._timeout_s) for dpid, messages in stage.items()
+            dpid: hub.spawn(self._switches.apply, dpid, messages, progress.timeout_s)
+            for dpid, messages in stage.items()
         }
         outcomes: dict[int, BatchOutcome] = {dpid: worker.wait() for dpid, worker in workers.items()}
         failed = {dpid: outcome for dpid, outcome in outcomes.items() if outcome is None or not outcome.ok}
