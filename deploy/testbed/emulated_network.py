@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from deploy.process_control import die_with_parent
+from deploy.testbed.frame_sizes import HOST_MTU, LINK_MTU
 from deploy.testbed.link_shaping import ShapedInterface, run_batch, shape
 from deploy.testbed.mininet_import import import_mininet
 from deploy.testbed.network_namespace import NetworkNamespace, disable_ipv6
@@ -21,8 +22,6 @@ from topology_sync.errors import ScenarioError
 from topology_sync.topology import Topology
 
 HOST_PORT = 1
-HOST_MTU = 1500
-LINK_MTU = HOST_MTU + 2 * 4  # a path's label and a bypass label on top of it
 _OFFLOADS_OFF = ("tx", "off", "rx", "off", "tso", "off", "gso", "off", "gro", "off")
 MAX_NODES = 250
 MAX_ADDRESSES = 250
@@ -195,7 +194,7 @@ class EmulatedNetwork:
 
     def _bring_up(self, host_ports: list[str]) -> None:
         lines = [f"link set dev {link.sending} mtu {LINK_MTU} up" for link in self.link_interfaces]
-        lines += [f"link set dev {name} up" for name in host_ports]
+        lines += [f"link set dev {name} mtu {LINK_MTU} up" for name in host_ports]
         run_batch("ip", "\n".join(lines) + "\n")
 
 
@@ -226,7 +225,10 @@ def _configure_host(host: EmulatedHost) -> None:
             disable_ipv6()
             # One network for all, so that hosts ask for each other by ARP.
             addresses = [f"address add {address}/8 dev {host.interface}" for address in host.addresses]
-            run_batch("ip", "\n".join(["link set lo up", f"link set dev {host.interface} up", *addresses]) + "\n")
+            run_batch(
+                "ip",
+                "\n".join(["link set lo up", f"link set dev {host.interface} mtu {HOST_MTU} up", *addresses]) + "\n",
+            )
             # The user-space datapath completes no checksums: without this TCP would silently never connect.
             subprocess.run(
                 ["ethtool", "-K", host.interface, *_OFFLOADS_OFF],

@@ -33,7 +33,7 @@ from topology_sync.scenario import Scenario
 from topology_sync.scenario_json import demand_keys
 
 OPENFLOW_PORT = 6653  # in a namespace of our own, so it is always free
-ADDRESSES_PER_HOST = 4
+ADDRESSES_PER_HOST = 1  # more are needed only where demands are split, see EmulatedNetwork
 DISCOVERY_TIMEOUT_S = 20.0
 HOSTS_TIMEOUT_S = 20.0
 CHANGE_TIMEOUT_S = 60.0  # from the event to a change of the routing

@@ -30,7 +30,7 @@ from topology_sync.values import FloatArray, float_array
 Kind = Literal["hotspot", "failure", "steady"]
 KINDS: tuple[Kind, ...] = ("hotspot", "failure", "steady")
 
-CAPACITY_BPS = 2e6  # a packet of 750 bytes takes 3 ms: twenty times what an emulated switch needs for it
+CAPACITY_BPS = 2e6  # a packet of 700 bytes takes 2.8 ms: twenty times what an emulated switch needs for it
 QUEUE_PACKETS = 50
 FORWARDING_DELAY_S = 0.00014  # per hop, measured: what an emulated switch itself takes at light load
 EMULATOR_SWITCH_HOPS_PER_S = 140_000.0  # measured on 2 cores, senders and receivers included
@@ -97,11 +97,11 @@ CLASSES = (
         priority=2,
         goal=SlaGoal("video", delay_s=0.060, percentile=99.0, jitter_s=0.015, loss_ratio=0.005),
         rate_bps=90e3,
-        packet_bits=900 * 8.0,
+        packet_bits=800 * 8.0,
         packet_size=PacketSize("constant"),
         arrivals="poisson",
         pairs=25,
-        packet_spread=(0.7, 1.3),
+        packet_spread=(0.9, 1.1),
     ),
     TestbedClass(
         name="default",
@@ -109,11 +109,11 @@ CLASSES = (
         priority=3,
         goal=SlaGoal("default", delay_s=0.100, percentile=99.0, jitter_s=None, loss_ratio=0.01),
         rate_bps=0.0,  # what the calibration leaves
-        packet_bits=750 * 8.0,
+        packet_bits=700 * 8.0,
         packet_size=PacketSize("constant"),
         arrivals="poisson",
         pairs=0,
-        packet_spread=(0.7, 1.3),
+        packet_spread=(0.75, 1.25),
     ),
 )
 

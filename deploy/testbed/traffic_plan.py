@@ -10,13 +10,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from deploy.testbed.frame_sizes import FRAME_OVERHEAD_BYTES, MAX_FRAME_BYTES
 from topology_sync.traffic import PacketSize
 from topology_sync.values import ArrayValue, FloatArray, IntArray, float_array, int_array
 
 HEADER_BYTES = 28  # magic, demand, sequence, time, length: see traffic_sender
-FRAME_OVERHEAD_BYTES = 14 + 20 + 8 + 4  # Ethernet, IPv4, UDP, one MPLS label
 MIN_FRAME_BYTES = FRAME_OVERHEAD_BYTES + HEADER_BYTES
-MAX_FRAME_BYTES = 1500 + 14 + 4
 
 
 @dataclass(frozen=True)

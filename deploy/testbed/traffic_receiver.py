@@ -17,9 +17,10 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
+from deploy.testbed.frame_sizes import MAX_FRAME_BYTES
 from deploy.testbed.network_namespace import NetworkNamespace
 from deploy.testbed.receiver_log import FLAG_TRUNCATED, RECORD
-from deploy.testbed.traffic_plan import MAX_FRAME_BYTES, TrafficJob
+from deploy.testbed.traffic_plan import TrafficJob
 from deploy.testbed.traffic_sender import HEADER, MAGIC
 
 _SO_TIMESTAMPNS = 35

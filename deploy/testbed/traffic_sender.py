@@ -25,8 +25,9 @@ from typing import BinaryIO
 
 import numpy as np
 
+from deploy.testbed.frame_sizes import MAX_FRAME_BYTES
 from deploy.testbed.network_namespace import NetworkNamespace
-from deploy.testbed.traffic_plan import MAX_FRAME_BYTES, Schedule, TrafficJob
+from deploy.testbed.traffic_plan import Schedule, TrafficJob
 
 MAGIC = 0x52575450
 HEADER = struct.Struct("!IIQQI")  # magic, demand, sequence, sent at (ns), payload bytes

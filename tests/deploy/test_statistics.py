@@ -6,9 +6,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deploy.testbed.frame_sizes import FRAME_OVERHEAD_BYTES
 from deploy.testbed.receiver_log import RECORD, RECORD_TYPE, read_records
 from deploy.testbed.statistics import demand_experiences, demand_statistics, judge, packet_table, window, worst_of
-from deploy.testbed.traffic_plan import FRAME_OVERHEAD_BYTES, Schedule
+from deploy.testbed.traffic_plan import Schedule
 from topology_sync.scenario import SlaGoal
 from topology_sync.values import float_array, int_array
 

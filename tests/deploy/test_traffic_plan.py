@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from deploy.testbed.frame_sizes import FRAME_OVERHEAD_BYTES, MAX_FRAME_BYTES
 from deploy.testbed.traffic_plan import (
-    FRAME_OVERHEAD_BYTES,
-    MAX_FRAME_BYTES,
     MIN_FRAME_BYTES,
     HostEntry,
     RateStep,
@@ -58,7 +57,7 @@ def test_rate_steps_are_followed_through_pauses() -> None:
     ("size", "mean"),
     [
         (PacketSize("exponential"), 400.0),
-        (PacketSize("exponential"), 900.0),
+        (PacketSize("exponential"), 600.0),
         (PacketSize("constant"), 200.0),
         (PacketSize("bimodal"), 300.0),
         (PacketSize("discrete", (1.0, 3.0), (0.25, 0.75)), 600.0),
