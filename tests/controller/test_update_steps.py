@@ -71,7 +71,7 @@ def update_watched(
     assert plan_update(network.installed, desired).empty
 
 
-@nets.searched(12)
+@nets.searched(8)
 @given(nets.samples())
 def test_every_packet_takes_the_old_or_the_new_path_at_every_step(drawn: tuple[Sample, random.Random]) -> None:
     sample, chance = drawn
@@ -98,7 +98,7 @@ def test_a_crash_in_mid_update_is_completed_or_taken_back_without_loss(drawn: tu
     update_watched(network, other.intent, stored.intent, chance)
 
 
-@nets.searched(12)
+@nets.searched(6)
 @given(nets.samples(largest=6))
 def test_packets_follow_hosts_that_come_move_and_go(drawn: tuple[Sample, random.Random]) -> None:
     """Whichever demand a packet is put into, it takes that demand's paths and comes out at an old or new port."""
