@@ -14,9 +14,12 @@ from deploy.process_control import Child, last_lines, start_child, stop_child, w
 from deploy.testbed.network_namespace import NetworkNamespace
 from topology_sync.errors import UnavailableError
 from topology_sync.network_state import NetworkState
+from topology_sync.plan import RoutingPlan, TransactionReport
+from topology_sync.plan_json import plan_to_json, transaction_from_json
 from topology_sync.state_json import state_from_json
 
 _TIMEOUT_S = 10.0
+_TRANSACTION_TIMEOUT_S = 40.0
 
 
 class ControlProcesses:
@@ -61,6 +64,21 @@ class ControlProcesses:
         self.check()
         return state_from_json(self._json(self._controller.get("/api/v1/state")))
 
+    def statistics(self) -> dict[str, Any]:
+        """The controller's own counts, flow modifications among them."""
+        return self._json(self._controller.get("/api/v1/statistics"))
+
+    def put_plan(self, plan: RoutingPlan) -> TransactionReport:
+        """Have the controller carry out a plan, as the optimizer would."""
+        answer = self._controller.put("/api/v1/routing", json=plan_to_json(plan), timeout=_TRANSACTION_TIMEOUT_S)
+        return transaction_from_json(self._json(answer))
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, as a crash would be; the process can be started again."""
+        child = self._children.pop(name)
+        child.kill()
+        child.wait(10)
+
     def decisions(self) -> list[dict[str, Any]]:
         """The optimizer's decisions, oldest first, short form."""
         self.check()
@@ -68,8 +86,8 @@ class ControlProcesses:
         return list(reversed(data["decisions"]))
 
     def decision(self, number: int) -> dict[str, Any]:
-        """One decision with everything that explains it."""
-        return self._json(self._get_optimizer(f"/api/v1/history/{number}"))
+        """One decision with everything that explains it, the snapshot it was made on included."""
+        return self._json(self._get_optimizer(f"/api/v1/history/{number}?state=true"))
 
     def status(self) -> dict[str, Any]:
         """The optimizer's status."""

@@ -45,7 +45,7 @@ RAMP_STEPS = 4
 
 _BASE_UTILISATION = 0.42
 _HOT_UTILISATION = 1.25
-_FAILURE_UTILISATION = 0.62
+_FAILURE_UTILISATION = 0.48  # below what the loop would level out before the cable breaks
 _CALM = 0.8  # largest part of a goal that may be predicted for the base traffic
 _GOOD = 0.75  # ... and for the routing that solves the event
 _CLEARLY_VIOLATED = 1.3  # a demand counts as violated from this multiple of a goal

@@ -113,9 +113,9 @@ def _failure_line(report: Mapping[str, Any]) -> str:
     if failure is None:
         return ""
     return (
-        f"{failure['link']} broke: {failure['demands_with_loss']} of {failure['affected_demands']} demands over it "
-        f"lost packets ({failure['packets_lost']} in all), for {failure['outage_median_s'] * 1e3:.0f} ms in the "
-        f"median, {failure['outage_max_s'] * 1e3:.0f} ms at most."
+        f"{failure['link']} broke: the {failure['affected_demands']} demands over it lost "
+        f"{failure['packets_lost']} packets, "
+        f"{failure['outage_s'] * 1e3:.0f} ms of their traffic."
     )
 
 
