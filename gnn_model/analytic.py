@@ -14,16 +14,29 @@ from dataclasses import dataclass
 import numpy as np
 
 from gnn_model.analytic_delay import path_statistics
-from gnn_model.analytic_layout import Layout, PathPool, ports_of, third_moment_ratio
-from gnn_model.analytic_queues import NOTHING, Ports, QueueInput, QueueState, Waits, solve_queues, waiting_times
+from gnn_model.analytic_flows import Flows, flows_of
+from gnn_model.analytic_hops import HopTraffic
+from gnn_model.analytic_layout import Layout, PathPool, ports_of
+from gnn_model.analytic_queues import (
+    NOTHING,
+    Ports,
+    QueueInput,
+    QueueState,
+    Waits,
+    excursion_time,
+    solve_queues,
+    waiting_times,
+)
 from gnn_model.predictor import Prediction
 from topology_sync.routing import Routing
 from topology_sync.scenario import Scenario
 from topology_sync.values import FloatArray, float_array
 
 MAXIMUM_ROUNDS = 80
-DAMPING = 0.5
+SLOW_PROGRESS = 0.95  # a candidate whose change does not shrink to this part takes half as large steps from then on
+SMALLEST_STEP = 0.25
 TOLERANCE = 1e-8
+BURSTS_TOLERANCE = 1e-4  # relative changes of burstiness count this little: it is not known better
 HOPS_AT_ONCE = 200_000  # candidates are worked on in groups whose arrays stay within the processor's cache
 
 
@@ -41,7 +54,7 @@ class AnalyticPredictor:
         pool = PathPool(scenario)
         hops = max(len(scenario.routing.flat.hop_link), 1)
         step = max(HOPS_AT_ONCE // hops, 1)
-        fixed = _Fixed.of(scenario, pool)
+        fixed = _Fixed(ports_of(scenario, pool.queues), pool.queues, flows_of(scenario.traffic))
         predictions: list[Prediction] = []
         for start in range(0, len(candidates), step):
             predictions += _predict(scenario, fixed, pool.layout(candidates[start : start + step]))
@@ -50,26 +63,11 @@ class AnalyticPredictor:
 
 @dataclass(frozen=True)
 class _Fixed:
-    """What all candidates share: ports, and per demand packet rate, size moments and mean, [demands]."""
+    """What all candidates share: the ports with their number of queues, and the demands' packets."""
 
     ports: Ports
     queues: int
-    packets_per_s: FloatArray
-    bits: FloatArray
-    second: FloatArray
-    third: FloatArray
-
-    @classmethod
-    def of(cls, scenario: Scenario, pool: PathPool) -> _Fixed:
-        traffic = scenario.traffic
-        return cls(
-            ports=ports_of(scenario, pool.queues),
-            queues=pool.queues,
-            packets_per_s=traffic.packets_per_s,
-            bits=traffic.packet_bits_mean,
-            second=traffic.second_moment_ratio,
-            third=third_moment_ratio(traffic.packet_size),
-        )
+    flows: Flows
 
 
 def _predict(scenario: Scenario, fixed: _Fixed, layout: Layout) -> list[Prediction]:
@@ -81,10 +79,7 @@ def _predict(scenario: Scenario, fixed: _Fixed, layout: Layout) -> list[Predicti
         survival=survival,
         capacity_bps=scenario.topology.capacity_bps,
         propagation_s=scenario.topology.delay_s,
-        packets_per_s=fixed.packets_per_s,
-        bits=fixed.bits,
-        second=fixed.second,
-        third=fixed.third,
+        flows=fixed.flows,
     )
     demands = paths.demands(layout, scenario.traffic.demand_count)
     carried = (state.offered * (1 - state.loss)).sum(axis=-1)
@@ -105,67 +100,32 @@ def _predict(scenario: Scenario, fixed: _Fixed, layout: Layout) -> list[Predicti
 
 
 def _fixed_point(fixed: _Fixed, layout: Layout, links: int) -> tuple[QueueInput, QueueState, Waits, FloatArray]:
-    """Iterate queues and losses.  Returns traffic, state and waits [candidates, links, queues], survival [paths]."""
+    """Iterate queues and losses.  Returns traffic, state and waits [candidates, links, queues], survival [paths].
+
+    A candidate that has converged is left alone, so that its result does not depend on the others.
+    """
     shape = (layout.candidates, links, fixed.queues)
-    queue_count = layout.candidates * links * fixed.queues
-    demand = layout.path_demand
-    path_rate = fixed.packets_per_s[demand] * layout.share
-    path_bits, path_second, path_third = fixed.bits[demand], fixed.second[demand], fixed.third[demand]
-    hop_queue = np.concatenate([*layout.hop_queue, np.zeros(0, dtype=np.int64)])
-    bounds = np.concatenate([[0], np.cumsum([len(queue) for queue in layout.hop_queue], dtype=np.int64)])
-
-    def spread(per_path: FloatArray) -> FloatArray:
-        return np.concatenate([*(per_path[: len(queue)] for queue in layout.hop_queue), np.zeros(0)])
-
-    def collect(per_hop: FloatArray) -> FloatArray:
-        return np.bincount(hop_queue, weights=per_hop, minlength=queue_count).astype(np.float64)
-
-    hop_rate = spread(path_rate)
-    hop_bits = spread(path_bits)
-    hop_second = spread(path_bits**2 * path_second)
-    hop_third = spread(path_bits**3 * path_third)
-    members = collect(np.ones_like(hop_rate))
-    used = np.maximum(members, 1.0)
-    # What a packet would look like in queues that nothing is offered to.
-    unloaded = [np.where(members > 0, collect(moment) / used, 1.0) for moment in (hop_bits, hop_second, hop_third)]
-
-    def thin(loss: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Packet rate that reaches each hop, [hops], and survival of whole paths, [paths]."""
-        survival = np.ones(len(demand))
-        if not loss.any():
-            return hop_rate, survival
-        rate = np.empty_like(hop_rate)
-        through = (1 - loss).reshape(-1)
-        for position, queue in enumerate(layout.hop_queue):
-            count = len(queue)
-            part = slice(int(bounds[position]), int(bounds[position + 1]))
-            rate[part] = hop_rate[part] * survival[:count]
-            survival[:count] *= through[queue]
-        return rate, survival
-
-    loss = np.zeros(shape)
-    open_candidates = np.ones(layout.candidates, dtype=np.bool_)
+    hops = HopTraffic(layout, fixed.flows, shape)
+    poisson = fixed.flows.bursts.poisson
+    loss, bursts = np.zeros(shape), np.ones(shape)
+    step = np.ones((layout.candidates, 1, 1))
+    last_change = np.full(layout.candidates, np.inf)
+    moving = np.ones(layout.candidates, dtype=np.bool_)
     for _ in range(MAXIMUM_ROUNDS):
-        rate, _ = thin(loss)
-        packets = collect(rate)
-        moments = []
-        for moment, without in zip((hop_bits, hop_second, hop_third), unloaded, strict=True):
-            total = collect(rate * moment)
-            moments.append(np.where(packets > NOTHING, total / np.where(packets > NOTHING, packets, 1.0), without))
-        bits = moments[0]
-        traffic = QueueInput(
-            packets_per_s=packets.reshape(shape),
-            bits=bits.reshape(shape),
-            second=(moments[1] / bits**2).reshape(shape),
-            third=(moments[2] / bits**3).reshape(shape),
-            dispersion=np.ones(shape),
-        )
+        rate, _ = hops.thinned(loss)
+        traffic = hops.queue_input(rate, bursts)
         state = solve_queues(fixed.ports, traffic, loss)
-        change = np.abs(state.loss - loss).reshape(layout.candidates, -1).max(axis=-1, initial=0.0)
-        open_candidates &= change > TOLERANCE
-        if not open_candidates.any():
+        found = bursts if poisson else hops.bursts(rate, traffic, excursion_time(state, fixed.ports))
+        change = np.maximum(np.abs(state.loss - loss), np.abs(found - bursts) / (1 + bursts) * BURSTS_TOLERANCE)
+        change = change.reshape(layout.candidates, -1).max(axis=-1, initial=0.0)
+        moving &= change > TOLERANCE
+        if not moving.any():
             break
-        damped = loss + (1 - DAMPING) * (state.loss - loss)
-        loss = np.where(open_candidates[:, None, None], damped, loss)
-    _, survival = thin(state.loss)
+        slow = (change > SLOW_PROGRESS * last_change)[:, None, None]
+        step = np.where(slow, np.maximum(step / 2, SMALLEST_STEP), step)
+        last_change = change
+        stride = step * moving[:, None, None]
+        loss = loss + stride * (state.loss - loss)
+        bursts = bursts + stride * (found - bursts)
+    _, survival = hops.thinned(state.loss)
     return traffic, state, waiting_times(state, traffic, fixed.ports), survival

@@ -14,7 +14,6 @@ import numpy as np
 from gnn_model.analytic_queues import Ports
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
-from topology_sync.traffic import PacketSize
 from topology_sync.values import BoolArray, FloatArray, IntArray
 
 
@@ -95,6 +94,9 @@ class PathPool:
             queue = links
         row = np.concatenate(chosen) if chosen else np.zeros(0, dtype=np.int64)
         candidate = np.repeat(np.arange(len(chosen)), [len(rows) for rows in chosen])
+        # By length, and among equals by candidate and demand: sums then add up in the same order, alone or in a batch.
+        by_demand = np.argsort(candidate * traffic.demand_count + demand[row], kind="stable")
+        row, candidate = row[by_demand], candidate[by_demand]
         order = np.argsort((longest - length[row]).astype(np.int16), kind="stable")
         row, candidate = row[order], candidate[order]
         active = [int(np.count_nonzero(length[row] > position)) for position in range(longest)]
@@ -129,17 +131,3 @@ def ports_of(scenario: Scenario, queues: int) -> Ports:
 
 def _flags(values: Sequence[str], wanted: tuple[str, ...]) -> BoolArray:
     return np.array([value in wanted for value in values], dtype=np.bool_)
-
-
-def third_moment_ratio(sizes: Sequence[PacketSize]) -> FloatArray:
-    """E[size^3] / E[size]^3 of each packet size distribution, [len(sizes)]: 1 for constant, 6 for exponential."""
-    known: dict[PacketSize, float] = {}
-    return np.array([known[size] if size in known else known.setdefault(size, _third(size)) for size in sizes])
-
-
-def _third(size: PacketSize) -> float:
-    if size.model in ("constant", "exponential"):
-        return 1.0 if size.model == "constant" else 6.0
-    values, chances = size.support
-    mean = sum(value * chance for value, chance in zip(values, chances, strict=True))
-    return sum(value**3 * chance for value, chance in zip(values, chances, strict=True)) / mean**3

@@ -44,14 +44,15 @@ class Ports:
 class QueueInput:
     """Traffic offered to each queue, [..., links, queues].
 
-    ``packets_per_s``, mean ``bits`` of a packet, ``second`` and ``third``: E[bits^n] / E[bits]^n, ``dispersion``:
-    variance over mean of the packets counted over the queue's own time scale (1 for Poisson).
+    ``packets_per_s``, mean ``bits`` of a packet, ``second``, ``third``, ``fourth``: E[bits^n] / E[bits]^n,
+    ``dispersion``: variance over mean of the packets counted over the queue's own time scale (1 for Poisson).
     """
 
     packets_per_s: FloatArray
     bits: FloatArray
     second: FloatArray
     third: FloatArray
+    fourth: FloatArray
     dispersion: FloatArray
 
 
@@ -191,14 +192,27 @@ def _law_factor(
     return result
 
 
+def excursion_time(state: QueueState, ports: Ports) -> FloatArray:
+    """How long the busy excursions last that make up the wait, in seconds, [..., links, queues]: over it bursts add up.
+
+    A workload with drift -(1 - rho) and variance rate 2 v E[S] reaches a height b within b / (1 - rho); weighted by
+    height that is 2 v E[S] / (1 - rho)^2.  A full queue, uniform in its room, has room^2 E[S] / (6 v).
+    """
+    distance = (1 - state.ratio) ** 2 + 12 * (state.variability / (ports.room[:, None] + 1)) ** 2
+    service = state.service_s / state.share
+    result: FloatArray = 2 * state.variability * service / np.maximum(distance, 1e-300)
+    return result
+
+
 @dataclass(frozen=True)
 class Waits:
     """Waiting time of packets that are let in, per queue [..., links, queues].
 
-    ``mean_s``, ``variance_s2``, ``third_s3`` (third cumulant), ``relaxation_s``: initial decay time of the workload's
-    autocorrelation.
+    ``waiting_probability`` of finding a busy server; ``mean_s``, ``variance_s2``, ``third_s3`` (third cumulant);
+    ``relaxation_s``: initial decay time of the workload's autocorrelation.
     """
 
+    waiting_probability: FloatArray
     mean_s: FloatArray
     variance_s2: FloatArray
     third_s3: FloatArray
@@ -208,7 +222,9 @@ class Waits:
 def waiting_times(state: QueueState, traffic: QueueInput, ports: Ports) -> Waits:
     """Waiting time distribution of accepted packets: nothing with P(idle server), else the mixture of Erlang waits.
 
-    The second moment is corrected so that it is Takacs' E[W^2] = 2 E[W]^2 + lambda E[S^3] / (3 (1 - rho)) for M/G/1.
+    For other sizes the moments are corrected so that in a queue without limit they are those of M/G/1 (Takacs 1962):
+    E[W^2] = 2 E[W]^2 + lambda E[S^3] / (3 (1 - rho)) and
+    E[W^3] = lambda / (1 - rho) (3/2 E[S^2] E[W^2] + E[S^3] E[W] + E[S^4] / 4).
     ``relaxation_s`` is 2 Var(W) / (lambda E[S^2]): the workload jumps by S at rate lambda, so E[(V(t) - V(0))^2]
     starts as lambda E[S^2] t, and equals 2 Var(V) (1 - correlation).
     """
@@ -220,14 +236,18 @@ def waiting_times(state: QueueState, traffic: QueueInput, ports: Ports) -> Waits
     longest = np.maximum(ports.room[:, None], 1.0) * state.service_s / state.share
     unit = np.minimum(unit, longest / one)
     mean = waits * unit * one
-    spread = traffic.second / 2
-    correction = (traffic.third / 3 - 2 * spread**2) * (state.service_s / state.share) ** 2
-    second = waits * (unit**2 * two + correction * one)
+    # Residual service against that of exponential sizes: 1 and 1 for these, 2/3 and 1/3 for constant ones.
+    half = traffic.second / 2
+    size_part = np.minimum(half / np.maximum(state.variability, 1e-300), 1.0)
+    square = 1 + (traffic.third / 6 / half**2 - 1) * size_part**2
+    cube = 1 + (traffic.fourth / 24 / half**3 - 1) * size_part**3
+    second = waits * unit**2 * (two + 2 * (square - 1) * one)
+    raw_third = waits * unit**3 * (three + 6 * (square - 1) * two + 6 * (1 - 2 * square + cube) * one)
     least = np.where(waits > 0, mean**2 / np.where(waits > 0, waits, 1.0), 0.0)
     second = np.maximum(second, least)
-    raw_third = waits * unit**3 * three
     variance = np.maximum(second - mean**2, 0.0)
     third = raw_third - 3 * mean * second + 2 * mean**3
-    work = (state.offered * (1 - state.loss) * state.service_s * traffic.second).sum(axis=-1, keepdims=True)
+    second_with_bursts = np.maximum(traffic.second + traffic.dispersion - 1, 0.0)
+    work = (state.offered * (1 - state.loss) * state.service_s * second_with_bursts).sum(axis=-1, keepdims=True)
     relaxation = np.where(work > NOTHING, 2 * variance / np.where(work > NOTHING, work, 1.0), 0.0)
-    return Waits(mean, variance, third, relaxation)
+    return Waits(waits, mean, variance, third, relaxation)

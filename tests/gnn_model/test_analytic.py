@@ -27,7 +27,7 @@ def predict(scenario: Scenario) -> Prediction:
     return AnalyticPredictor().predict(scenario)
 
 
-def assert_same(left: Prediction, right: Prediction, tolerance: float = 1e-9) -> None:
+def assert_same(left: Prediction, right: Prediction, tolerance: float) -> None:
     for field in FIELDS:
         np.testing.assert_allclose(
             getattr(left, field), getattr(right, field), rtol=tolerance, atol=1e-12, err_msg=field
@@ -242,7 +242,7 @@ def test_a_batch_is_the_same_as_one_at_a_time(random_scenario: Builder, seed: in
     candidates.append(Routing(tuple(scenario.routing.paths)))
     together = AnalyticPredictor().predict_batch(scenario, candidates)
     for candidate, prediction in zip(candidates, together, strict=True):
-        assert_same(prediction, predict(scenario.with_routing(candidate)))
+        assert_same(prediction, predict(scenario.with_routing(candidate)), 1e-12)
 
 
 def test_a_scenario_without_traffic_is_predicted() -> None:

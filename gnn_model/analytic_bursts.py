@@ -1,0 +1,78 @@
+"""How bursty arrivals are over a given time: the index of dispersion for counts, variance over mean of packets in t.
+
+A queue feels bursts over the time its own busy excursions last, ``analytic_queues.excursion_time`` (Fendick and Whitt,
+"Measurements and approximations to describe the offered traffic and predict the average workload in a single-server
+queue", Proc. IEEE 77 (1989)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from topology_sync.traffic import Arrivals
+from topology_sync.values import BoolArray, FloatArray, IntArray
+
+DISPERSION_LIMITS = (0.0, 1e4)
+LARGEST_EXPONENT = 10.0
+# Correlation of two exponentials under a Gaussian copula of correlation c: about 0.82 c + 0.18 c^2 (Hermite series).
+HERMITE = ((0.82, 1.0), (0.18, 2.0))
+
+
+@dataclass(frozen=True)
+class Burstiness:
+    """What makes counts of each demand, [demands], differ from Poisson.
+
+    ``packets_per_s`` is the rate; ``periodic``: evenly spaced packets;
+    ``weight`` and ``per_packet`` [demands, terms]: excess by correlation and its decay per packet, after n packets
+    worth ``weight (1 - (1 - exp(-u)) / u)`` with u = n ``per_packet``.
+    """
+
+    packets_per_s: FloatArray
+    periodic: BoolArray
+    weight: FloatArray
+    per_packet: FloatArray
+
+    @property
+    def poisson(self) -> bool:
+        """Whether no demand differs from a Poisson process."""
+        return not (self.periodic.any() or self.weight.any())
+
+
+def burstiness_of(arrivals: Sequence[Arrivals], packets_per_s: FloatArray) -> Burstiness:
+    """Burstiness of each demand."""
+    periodic = np.array([item.model == "cbr" for item in arrivals], dtype=np.bool_)
+    weight, per_packet = np.zeros((len(arrivals), 2)), np.ones((len(arrivals), 2))
+    for demand, item in enumerate(arrivals):
+        rate = float(packets_per_s[demand])
+        if item.model == "onoff":
+            # Rate r b / a + r while on: variance r^2 b / a, which decays within a b / (a + b).
+            packets = rate * item.on_s * item.off_s / (item.on_s + item.off_s)
+            weight[demand, 0] = 2 * packets * item.off_s / item.on_s
+            per_packet[demand, 0] = 1 / max(packets, 1e-9)
+        elif item.model == "autocorrelated":
+            for term, (part, power) in enumerate(HERMITE):
+                kept = item.correlation**power if item.correlation > 0 or power == 2 else item.correlation
+                weight[demand, term] = 2 * part * kept / (1 - kept)
+                per_packet[demand, term] = -np.log(max(abs(kept), 1e-9))
+        elif item.model == "modulated":
+            excess = float(np.expm1(min(item.sigma**2, LARGEST_EXPONENT)))
+            kept = item.correlation
+            weight[demand, 0] = 2 * excess / (1 - kept)
+            per_packet[demand, 0] = -np.log(max(abs(kept), 1e-9))
+    return Burstiness(packets_per_s, periodic, weight, per_packet)
+
+
+def dispersion(bursts: Burstiness, demand: IntArray, time_s: FloatArray) -> FloatArray:
+    """Variance over mean of the packets of ``demand`` [n] (ids) in ``time_s`` [n]."""
+    packets = np.clip(bursts.packets_per_s[demand] * time_s, 0.0, 1e12)
+    result = np.ones(len(packets))
+    for term in range(bursts.weight.shape[1]):
+        aged = np.maximum(packets * bursts.per_packet[demand, term], 1e-9)
+        result = result + bursts.weight[demand, term] * (1 + np.expm1(-aged) / aged)
+    # Evenly spaced with random phase: 1 - n at first, 1/(6 n) on average later.
+    even = (1 + packets / 2) / (1 + 1.5 * packets + 3 * packets**2)
+    chosen: FloatArray = np.clip(np.where(bursts.periodic[demand], even, result), *DISPERSION_LIMITS)
+    return chosen
