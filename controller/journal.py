@@ -44,8 +44,8 @@ class Journal:
         self._last += 1
         self._entries.append(Entry(self._last, time.time(), kind, detail))
         LOG.log(logging.ERROR if kind == "error" else logging.INFO, "%s: %s", kind, detail)
-        self._news.set()
-        self._news.clear()
+        woken, self._news = self._news, hub.Event()
+        woken.set()
 
     def after(self, number: int) -> list[Entry]:
         """Entries newer than ``number``, as far as they are still kept."""

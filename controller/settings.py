@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from controller.settings_check import check_settings
 from topology_sync.errors import ConfigurationError
 from topology_sync.topology import Link
 
@@ -75,7 +76,9 @@ class ControllerSettings:
             for name, kind in (("classes", TrafficClass), ("links", Link), ("hosts", StaticHost)):
                 data[name] = tuple(kind(**_tuples(entry)) for entry in data.get(name, ()))
             data["node_names"] = {int(dpid): name for dpid, name in data.get("node_names", {}).items()}
-            return cls(**_tuples(data))
+            settings = cls(**_tuples(data))
+            check_settings(settings)
+            return settings
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise ConfigurationError(str(path), f"is no controller settings file ({error})") from error
 
