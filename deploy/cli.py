@@ -22,9 +22,11 @@ COMMAND_MODULES = (
     "deploy.commands",
     "deploy.supervisor_commands",
     "deploy.testbed.commands",
+    "deploy.testbed.measurement.commands",
     "controller.commands",
     "optimizer.commands",
     "gnn_model.commands",
+    "gnn_model.wireless.commands",
 )
 """Modules with ``register(app: typer.Typer) -> None``; they import what is heavy inside their functions."""
 
