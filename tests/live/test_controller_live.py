@@ -197,13 +197,14 @@ def test_fifty_reroutings_lose_and_duplicate_nothing(live: Live) -> None:
 
 
 def test_measured_traffic_is_what_was_sent(live: Live) -> None:
-    """Packet rate within 3 % although the demand flips meanwhile; nothing counts as lost."""
+    """Packet rate within 3 % over a window that begins right after a flip; nothing counts as lost."""
     make_demand(live)
     flow = send(live, 1, 7, 500, 16)
-    for step in range(4):
-        time.sleep(3.2)
-        status, _ = put_path(live, f"measure-{step}", list(PATHS_1_TO_7[step % 2]))
+    time.sleep(2.0)
+    for step in range(2):
+        status, _ = put_path(live, f"measure-{step}", list(PATHS_1_TO_7[step]))
         assert status == 200
+    time.sleep(12.5)
     state = live.controller.get("/api/v1/state")
     flow()
     (index,) = [
