@@ -62,16 +62,17 @@ class ControlProcesses:
     def state(self) -> NetworkState:
         """The controller's present snapshot."""
         self.check()
-        return state_from_json(self._json(self._controller.get("/api/v1/state")))
+        return state_from_json(self._ask_controller("GET", "/api/v1/state"))
 
     def statistics(self) -> dict[str, Any]:
         """The controller's own counts, flow modifications among them."""
-        return self._json(self._controller.get("/api/v1/statistics"))
+        return self._ask_controller("GET", "/api/v1/statistics")
 
     def put_plan(self, plan: RoutingPlan) -> TransactionReport:
         """Have the controller carry out a plan, as the optimizer would."""
-        answer = self._controller.put("/api/v1/routing", json=plan_to_json(plan), timeout=_TRANSACTION_TIMEOUT_S)
-        return transaction_from_json(self._json(answer))
+        return transaction_from_json(
+            self._ask_controller("PUT", "/api/v1/routing", json=plan_to_json(plan), timeout=_TRANSACTION_TIMEOUT_S)
+        )
 
     def kill(self, name: str) -> None:
         """SIGKILL, as a crash would be; the process can be started again."""
@@ -127,6 +128,13 @@ class ControlProcesses:
             wait_until(ready, timeout_s, f"the {name} is not ready", 0.1)
         except UnavailableError as error:
             raise UnavailableError(f"{error} ({last_lines(self.log_of(name), 2)})") from error
+
+    def _ask_controller(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        try:
+            return self._json(self._controller.request(method, path, **options))
+        except httpx.HTTPError as error:
+            last = last_lines(self.log_of("controller"), 2)
+            raise UnavailableError(f"the controller did not answer {method} {path}: {error} ({last})") from error
 
     def _get_optimizer(self, path: str) -> httpx.Response:
         with self._original.entered():
