@@ -27,6 +27,7 @@ NOTHING = 1e-200  # loads and rates below this count as none: their products wou
 NEAR_SATURATION = 3e-3  # |ratio - 1| (room + 2) below this: interpolate instead of dividing by about nothing
 LAW_FADES_FROM = 0.9  # offered load above which the conservation law (infinite room) loses its say
 LAW_LIMITS = (0.25, 4.0)
+SUBSETS_OF = 5
 
 
 @dataclass(frozen=True)
@@ -156,19 +157,35 @@ def _share(ports: Ports, offered: FloatArray, carried: FloatArray) -> tuple[Floa
         share = np.where(ports.strict[:, None], np.maximum(1 - before, SHARE_FLOOR), share)
     if not ports.weighted.any():
         return share, None
-    # Generalised processor sharing: the others count with their weights for the part of the time they are backlogged,
-    # and what the others leave unused is always there.
+    # Generalised processor sharing: mean over which of the others are backlogged, and what the others leave unused is
+    # always there.
     left = 1 - (carried.sum(axis=-1, keepdims=True) - carried)
     backlogged = np.minimum(offered, 1.0)
     weighted_share = share
     for _ in range(12):
-        competing = ports.weight * backlogged
-        others = competing.sum(axis=-1, keepdims=True) - competing
-        weighted_share = np.maximum(ports.weight / np.maximum(ports.weight + others, 1e-300), left)
+        weighted_share = np.maximum(_mean_share(ports.weight, backlogged), left)
         weighted_share = np.clip(weighted_share, SHARE_FLOOR, 1.0)
         backlogged = np.minimum(offered / weighted_share, 1.0)
     weighted = ports.weighted[:, None]
     return np.where(weighted, weighted_share, share), weighted.astype(np.float64)
+
+
+def _mean_share(weight: FloatArray, backlogged: FloatArray) -> FloatArray:
+    """E[w / (w + weights of the others that are backlogged)], each independently with its probability."""
+    share = np.empty_like(backlogged)
+    for queue in range(weight.shape[-1]):
+        own = np.maximum(weight[..., queue], 1e-300)
+        # Every subset of the first others doubles with each further one; beyond a few queues their mean weight serves.
+        others = [other for other in range(weight.shape[-1]) if other != queue]
+        rest = others[SUBSETS_OF:]
+        sums = [own + (weight[..., rest] * backlogged[..., rest]).sum(axis=-1)]
+        chances: list[FloatArray] = [np.ones_like(backlogged[..., queue])]
+        for other in others[:SUBSETS_OF]:
+            busy = backlogged[..., other]
+            sums = [*sums, *(total + weight[..., other] for total in sums)]
+            chances = [*(chance * (1 - busy) for chance in chances), *(chance * busy for chance in chances)]
+        share[..., queue] = np.sum([chance * own / total for chance, total in zip(chances, sums, strict=True)], axis=0)
+    return share
 
 
 def _law_factor(
