@@ -69,8 +69,13 @@ class SwitchChannel:
         self._packets_waiting = hub.Event()
         self._packet_sender = hub.spawn(self._send_packets)
 
-    def send_batch(self, messages: Sequence[Any], timeout_s: float) -> BatchOutcome:
-        """Send flow_mods and group_mods in order, then a barrier; wait for its reply and collect errors by xid."""
+    def send_batch(
+        self, messages: Sequence[Any], timeout_s: float, then: Callable[[], Sequence[Any]] = tuple
+    ) -> BatchOutcome:
+        """Send flow_mods and group_mods in order, then a barrier; wait for its reply and collect errors by xid.
+
+        ``then`` gives packet-outs to send right behind the last message.
+        """
         pending = _Pending()
         deadline_s = time.monotonic() + timeout_s
         barrier = parser.OFPBarrierRequest(self.datapath)
@@ -82,6 +87,8 @@ class SwitchChannel:
                     if not self._transmit(message, pending, xids):
                         return BatchOutcome(False, ("the switch went away",))
                     self._count_mod(message)
+                for packet in then():
+                    self.datapath.send_msg(packet)
                 if not self._transmit(barrier, pending, xids):
                     return BatchOutcome(False, ("the switch went away",))
             if len(xids) <= len(messages):

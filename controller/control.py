@@ -61,6 +61,7 @@ class Control:
             settings, self.view, self.hosts, self.switches, self.metrics, self.keeper.request
         )
         self.keeper.first_packets = self.first_packets
+        self.transactions.held_packets = lambda dpid: self.first_packets.take(dpid, self.transactions.intent)
         discount = ProbeDiscount()
         self.telemetry = TelemetryLoop(settings, self.view, self.switches, self.transactions, discount)
         self.probes = ProbeLoop(settings, secret, self.view, self.switches, self.transactions, discount)

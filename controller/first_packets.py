@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from ryu.ofproto import ofproto_v1_3 as ofproto
 from ryu.ofproto import ofproto_v1_3_parser as parser
@@ -97,22 +98,47 @@ class FirstPackets:
 
     def release(self, intent: NetworkIntent) -> None:
         """Send on what now has rules, in the order in which it came; give up what waited too long."""
+        for dpid in {held.dpid for held in self._held}:
+            channel = self._switches.channel(dpid)
+            packets = self.take(dpid, intent)
+            if channel is not None:
+                for packet in packets:
+                    channel.post(lambda packet=packet: packet)  # type: ignore[misc]
+        now_s = time.monotonic()
+        kept = deque(held for held in self._held if now_s - held.time_s <= HOLD_S)
+        for _ in range(len(self._held) - len(kept)):
+            self._drop("no_route")
+        self._keep(kept)
+
+    def take(self, dpid: int, intent: NetworkIntent) -> list[Any]:
+        """Packet-outs for the packets of one switch that have rules by this intent; they are held no longer.
+
+        They go back into the switch's own tables, as if they came in only now.
+        """
         now_s = time.monotonic()
         if now_s - self._released_since_s > 1.0:
             self._released, self._released_since_s = {}, now_s
         places = _Places(intent.hosts)
+        channel = self._switches.channel(dpid)
         kept: deque[HeldPacket] = deque()
-        self._per_flow = {}
+        packets: list[Any] = []
         for held in self._held:
-            flow = _flow_of(held)
-            if self._has_rules(intent, places, held):
-                self._send_on(held)
-            elif now_s - held.time_s > HOLD_S:
-                self._drop("no_route")
-            else:
+            if held.dpid != dpid or channel is None or not self._has_rules(intent, places, held):
                 kept.append(held)
-                self._per_flow[flow] = self._per_flow.get(flow, 0) + 1
-        self._held = kept
+                continue
+            flow = _flow_of(held)
+            self._released[flow] = self._released.get(flow, 0) + 1
+            if self._released[flow] > RELEASES_PER_S:
+                self._drop("comes_back")  # some rule in front of ours sends it up again and again
+                continue
+            actions = [parser.OFPActionOutput(ofproto.OFPP_TABLE)]
+            packets.append(packet_out(channel.datapath, actions, held.frame, held.port))
+        self._keep(kept)
+        return packets
+
+    def _keep(self, held: deque[HeldPacket]) -> None:
+        self._held = held
+        self._per_flow = dict(Counter(_flow_of(packet) for packet in held))
 
     @property
     def waiting(self) -> bool:
@@ -130,18 +156,6 @@ class FirstPackets:
             return False
         demand = intent.demand_of.get(DemandKey(held.dpid, host.dpid, traffic_class))
         return demand is not None and bool(demand.routes)
-
-    def _send_on(self, held: HeldPacket) -> None:
-        """Back into the switch's own tables, as if it came in only now."""
-        flow = _flow_of(held)
-        self._released[flow] = self._released.get(flow, 0) + 1
-        if self._released[flow] > RELEASES_PER_S:
-            self._drop("comes_back")  # some rule in front of ours sends it up again and again
-            return
-        channel = self._switches.channel(held.dpid)
-        if channel is not None:
-            actions = [parser.OFPActionOutput(ofproto.OFPP_TABLE)]
-            channel.post(lambda: packet_out(channel.datapath, actions, held.frame, held.port))
 
     def _drop(self, reason: str) -> None:
         self._metrics.packets_dropped.labels(reason).inc()

@@ -7,7 +7,7 @@ after an error or a lost reply it is read back again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,13 +102,23 @@ class Switches:
             channel.close()
             channel.datapath.close()
 
-    def apply(self, dpid: int, messages: tuple[Message, ...], timeout_s: float) -> BatchOutcome:
-        """Send the messages with a barrier.  When not all of it is confirmed, the rules are read back again."""
+    def apply(
+        self,
+        dpid: int,
+        messages: tuple[Message, ...],
+        timeout_s: float,
+        then: Callable[[int], Sequence[Any]] | None = None,
+    ) -> BatchOutcome:
+        """Send the messages with a barrier.  When not all of it is confirmed, the rules are read back again.
+
+        ``then`` gives packet-outs for this switch that are to go right behind the messages.
+        """
         channel = self._channels.get(dpid)
         rules = self._rules.get(dpid)
         if channel is None or rules is None:
             return BatchOutcome(False, ("the switch is not connected",))
-        outcome = channel.send_batch([encode_message(channel.datapath, message) for message in messages], timeout_s)
+        encoded = [encode_message(channel.datapath, message) for message in messages]
+        outcome = channel.send_batch(encoded, timeout_s, (lambda: then(dpid)) if then is not None else tuple)
         if outcome.ok and self._rules.get(dpid) is rules:
             self._rules[dpid] = applied(rules, messages)
             self._failures.pop(dpid, None)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from eventlet import tpool
 from ryu.lib import hub
@@ -41,6 +42,8 @@ OWN_TIMEOUT_S = 3.0
 """A connected switch that does not answer holds up the others' upkeep no longer than this, once."""
 
 Change = Callable[[NetworkIntent, LabelTable], tuple[NetworkIntent, LabelTable]]
+
+HeldPackets = Callable[[int], Sequence[Any]]
 
 
 @dataclass
@@ -111,6 +114,8 @@ class Transactions:
         self._draining: dict[int, float] = {}
         self._own_number = 0
         self._failed: set[int] = set()
+        self.held_packets: HeldPackets | None = None
+        """Packets of a switch that wait for the rules of the present intent: they go right behind its flip."""
         self._read_back: set[int] = set()
         self.reports: deque[TransactionReport] = deque(maxlen=REPORTS_KEPT)
         metrics.routing_version.set(stored.routing_version)
@@ -226,7 +231,7 @@ class Transactions:
     def _flip(self, progress: _Progress, stage: Stage) -> None:
         """Past this point there is only forward: a switch that fails is read back and brought to the intent later."""
         for attempt in range(2):
-            errors = self._send(progress, stage)
+            errors = self._send(progress, stage, self.held_packets)
             stage = {dpid: messages for dpid, messages in stage.items() if dpid in self._failed}
             if not stage:
                 return
@@ -254,11 +259,11 @@ class Transactions:
         if kept.owners != labels.owners:
             self._save(replace(self._stored, labels=kept))
 
-    def _send(self, progress: _Progress, stage: Stage) -> list[str]:
+    def _send(self, progress: _Progress, stage: Stage, then: HeldPackets | None = None) -> list[str]:
         """Send a stage to all its switches at once; the errors, a line each, of the switches now in ``_failed``."""
         progress.count(stage)
         workers = {
-            dpid: hub.spawn(self._switches.apply, dpid, messages, progress.timeout_s)
+            dpid: hub.spawn(self._switches.apply, dpid, messages, progress.timeout_s, then)
             for dpid, messages in stage.items()
         }
         outcomes: dict[int, BatchOutcome] = {dpid: worker.wait() for dpid, worker in workers.items()}

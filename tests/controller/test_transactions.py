@@ -58,7 +58,7 @@ class SimulatedSwitches:
     def connected(self) -> tuple[int, ...]:
         return tuple(self.rules)
 
-    def apply(self, dpid: int, messages: tuple[Message, ...], timeout_s: float) -> BatchOutcome:
+    def apply(self, dpid: int, messages: tuple[Message, ...], timeout_s: float, then: Any = None) -> BatchOutcome:
         """Carry out one message after the other, others in between."""
         if dpid not in self.rules:
             return BatchOutcome(False, ("the switch is not connected",))
