@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from gnn_model.wireless.features import EDGE_FEATURES, NODE_FEATURES, link_graph
+from gnn_model.wireless.features import EDGE_FEATURES, NODE_FEATURES, LinkGraph, link_graph
 from gnn_model.wireless.interference_conv import InterferenceConv
 from gnn_model.wireless.wmmse import Interference, wmmse_ratio
 
@@ -49,11 +49,15 @@ class PowerModel(nn.Module):
 
     def proposals(self, gains: Tensor, weights: Tensor | None = None) -> Tensor:
         """Amplitudes proposed by WCGCN [layouts, outputs, links]; ``gains`` [layouts, links, links] over the noise."""
-        graph = link_graph(gains, self.settings.neighbours, weights)
+        graph = self.graph(gains, weights)
         states = self.embedding(graph.nodes)
         for convolution in self._rounds():
             states = convolution.forward_regular(states, graph.neighbours, graph.edges)
         return at_full_scale(self.head(states).sigmoid().transpose(-1, -2).clamp(min=SMALLEST_AMPLITUDE))
+
+    def graph(self, gains: Tensor, weights: Tensor | None = None) -> LinkGraph:
+        """What the model sees of the layouts."""
+        return link_graph(gains, self.settings.neighbours, weights)
 
     def _rounds(self) -> list[InterferenceConv]:
         return [module for module in self.convolutions if isinstance(module, InterferenceConv)]
