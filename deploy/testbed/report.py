@@ -174,10 +174,9 @@ def _demand_rows(
 
 
 def _predicted_after(applied: Sequence[Decision]) -> dict[tuple[str, str, str], Mapping[str, Any]]:
-    """What the last decision predicted for its routing, by demand."""
-    if not applied:
-        return {}
-    return {_key(row): row["predicted_after"] for row in applied[-1]["demands"]}
+    """What the last decision that was not taken back predicted for its routing, by demand."""
+    standing = [entry for entry in applied if entry.get("status") not in ("rolled_back", "rollback_failed")]
+    return {_key(row): row["predicted_after"] for row in standing[-1]["demands"]} if standing else {}
 
 
 def _moved_paths(applied: Sequence[Decision]) -> dict[tuple[str, str, str], dict[str, Any]]:
@@ -281,7 +280,7 @@ def _times(
     """
     onset_ns = violation_onset(scenario, table, timeline)
     parts: dict[str, Any] = {"detect": None, "decide": None, "install": None, "total": None}
-    if not applied:
+    if not applied or scenario.kind == "steady":
         return {"violated_after_event": _seconds_between(timeline.event_ns, onset_ns), **parts}
     times = applied[0]["times_s"]
     flipped_s = applied[0]["transaction"]["flipped_s"]

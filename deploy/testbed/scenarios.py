@@ -43,7 +43,8 @@ EVENT_S = 20.0
 RAMP_S = 2.0
 RAMP_STEPS = 4
 
-_BASE_UTILISATION = 0.42
+_BASE_UTILISATION = 0.40
+_FULLEST_BASE = 0.46  # the loop levels out fuller links even while all goals are met
 _HOT_UTILISATION = 1.25
 _FAILURE_UTILISATION = 0.48  # below what the loop would level out before the cable breaks
 _CALM = 0.8  # largest part of a goal that may be predicted for the base traffic
@@ -124,7 +125,8 @@ class TestbedScenario:
 
     ``base`` is the network with its traffic before the event, ``stressed`` after it (for ``failure`` without the broken
     cable), both with the routing that the network would have without us.  ``hot`` are demands that grow or that load
-    the cable, ``failed_link`` the link (its cable, both directions) that breaks at ``event_s``.
+    the cable, ``failed_link`` the link (its cable, both directions) that breaks.  ``demands`` tell the whole course
+    with the event at ``event_s``; a run that has to wait with the event takes ``calm_demands`` and ``surge_demands``.
     """
 
     kind: Kind
@@ -140,6 +142,28 @@ class TestbedScenario:
     emulator_load_ratio: float
 
     __test__ = False
+
+    @property
+    def calm_demands(self) -> tuple[TrafficDemand, ...]:
+        """The demands as they are without the event."""
+        return tuple(replace(demand, steps=demand.steps[:2]) for demand in self.demands)
+
+    @property
+    def surge_demands(self) -> tuple[TrafficDemand, ...]:
+        """What the event adds to each demand, from second 0 on; two Poisson streams together are one again."""
+        return tuple(
+            replace(
+                demand,
+                steps=(
+                    RateStep(0.0, 0.0),
+                    *(
+                        RateStep(step.start_s - self.event_s, step.rate_bps - demand.steps[1].rate_bps)
+                        for step in demand.steps[2:]
+                    ),
+                ),
+            )
+            for demand in self.demands
+        )
 
     @property
     def goals(self) -> tuple[SlaGoal | None, ...]:
@@ -159,6 +183,8 @@ def make_scenario(kind: Kind, topology_name: str, source: Scenario, seed: int) -
         base = _base_scenario(topology_name, topology, source.traffic, random)
         if not _meets(base, base.routing, _CALM):
             reason = "fewest-hops routing misses goals already with the base traffic"
+        elif base.routing.max_utilisation(base.traffic, topology) > _FULLEST_BASE:
+            reason = "the base traffic alone fills a link"
         elif kind == "steady":
             return _finish(kind, topology_name, seed, base, base, (), None)
         else:

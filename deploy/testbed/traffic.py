@@ -45,10 +45,15 @@ class TrafficProcesses:
         for name in ("receiver", "sender"):
             self._expect_ready(name)
         self.start_ns = time.time_ns() + round(lead_s * 1e9)
-        pipe = self._children["sender"].stdin
-        assert pipe is not None
-        pipe.write(f"{self.start_ns}\n".encode())
-        pipe.flush()
+        self._order(f"{self.start_ns}")
+
+    def add(self, extra: Schedule, at_s: float) -> None:
+        """Send the packets of ``extra`` besides, its time 0 at ``at_s`` of the schedule, half a second ahead or more."""
+        if at_s < self.elapsed_s + 0.5:
+            raise ValueError("too late to add packets in order")
+        extra.save(Path(self.job.added_file))
+        self.schedule = self.schedule.with_added(extra, at_s)
+        self._order(f"add {at_s!r}")
 
     @property
     def elapsed_s(self) -> float:
@@ -91,6 +96,12 @@ class TrafficProcesses:
             for line in output.decode(errors="replace").splitlines():
                 if line.startswith("{"):
                     self.summaries[name] = json.loads(line)
+
+    def _order(self, line: str) -> None:
+        pipe = self._children["sender"].stdin
+        assert pipe is not None
+        pipe.write(line.encode() + b"\n")
+        pipe.flush()
 
     def _expect_ready(self, name: str, timeout_s: float = 20) -> None:
         pipe = self._children[name].stdout

@@ -69,6 +69,31 @@ class Schedule(ArrayValue):
         """Size of each packet as a link carries it, [packets]."""
         return int_array((self.payload_bytes + FRAME_OVERHEAD_BYTES) * 8)
 
+    def with_added(self, extra: Schedule, at_s: float) -> Schedule:
+        """These packets and those of ``extra`` from ``at_s`` on; sequence numbers count through in order of time.
+
+        Packets before ``at_s`` keep their places and numbers.
+        """
+        time_s = np.concatenate([self.time_s, extra.time_s + at_s])
+        order = np.argsort(time_s, kind="stable")
+
+        def merged(name: str) -> IntArray:
+            return np.concatenate([getattr(self, name), getattr(extra, name)])[order]
+
+        demand = merged("demand")
+        by_demand = np.argsort(demand, kind="stable")
+        counts = np.bincount(demand)
+        first = np.repeat(np.cumsum(counts) - counts, counts)
+        sequence = np.empty(len(demand), dtype=np.int64)
+        sequence[by_demand] = np.arange(len(demand)) - first
+        return Schedule(
+            time_s=float_array(time_s[order]),
+            demand=int_array(demand),
+            sequence=int_array(sequence),
+            payload_bytes=int_array(merged("payload_bytes")),
+            flow=int_array(merged("flow")),
+        )
+
     def save(self, path: Path) -> None:
         """Write as an uncompressed .npz."""
         with path.open("wb") as file:
@@ -195,6 +220,7 @@ class TrafficJob:
     dscp: tuple[int, ...]
     port: int
     schedule_file: str
+    added_file: str
     sent_file: str
     received_file: str
 
@@ -211,6 +237,7 @@ class TrafficJob:
             dscp=tuple(demand.dscp for demand in demands),
             port=port,
             schedule_file=str(directory / "schedule.npz"),
+            added_file=str(directory / "added.npz"),
             sent_file=str(directory / "sent.bin"),
             received_file=str(directory / "received.bin"),
         )

@@ -2,7 +2,8 @@
 
 Run as ``python -m deploy.testbed.traffic_sender JOB.json``; it prints ``ready``, reads the start time (nanoseconds of
 CLOCK_REALTIME) from standard input and appends the time of every packet to the job's sent file, an int64 per packet in
-the order of the schedule, -1 for one that the kernel refused.  SIGTERM ends it early.
+the order of the schedule, -1 for one that the kernel refused.  A later line ``add SECONDS`` merges the job's added
+schedule into the rest, its time 0 at that second of the first one.  SIGTERM ends it early.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import ctypes
 import gc
 import json
 import os
+import select
 import signal
 import socket
 import struct
@@ -36,6 +38,7 @@ _PR_SET_TIMERSLACK = 29
 _REAL_TIME_PRIORITY = 20
 _CHUNK = 4096
 _WRITE_PACKETS = 256
+_LOOK_PACKETS = 16
 _libc = ctypes.CDLL(None)
 
 
@@ -73,21 +76,67 @@ def open_sockets(job: TrafficJob) -> list[list[tuple[socket.socket, tuple[str, i
     return table
 
 
-def send_all(
-    schedule: Schedule, table: list[list[tuple[socket.socket, tuple[str, int]]]], log: BinaryIO, start_ns: int
-) -> None:
-    """Send every packet at its time; a packet that is late is sent at once.  ``log`` gets the time of each.
+class Orders:
+    """Lines from standard input, looked for without waiting."""
 
-    The times are written in blocks: writing them one by one through a memory map was seen to stall for 10 ms and more
-    while the file system wrote the page back.
+    def __init__(self, descriptor: int = 0) -> None:
+        self._descriptor = descriptor
+        self._open = True
+        self._text = b""
+
+    def wait(self) -> str:
+        """The next line; empty when nobody will send one any more."""
+        while b"\n" not in self._text and self._open:
+            self._read()
+        line, _, self._text = self._text.partition(b"\n")
+        return line.decode()
+
+    def pending(self) -> str | None:
+        """A whole line if there is one."""
+        if self._open and select.select([self._descriptor], [], [], 0)[0]:
+            self._read()
+        return self.wait() if b"\n" in self._text else None
+
+    def _read(self) -> None:
+        data = os.read(self._descriptor, 4096)
+        self._text += data
+        self._open = bool(data)
+
+
+class Sender:
+    """Sends a schedule.  ``log`` gets the time of each packet.
+
+    Times are written in blocks: writing them one by one through a memory map was seen to stall for 10 ms and more while
+    the file system wrote the page back.
     """
-    buffer = bytearray(MAX_FRAME_BYTES)
-    view = memoryview(buffer)
-    clock, sleep, pack_into = time.clock_gettime_ns, time.sleep, HEADER.pack_into
-    real_time = time.CLOCK_REALTIME
-    sent = array("q")
-    try:
-        for due, demand, sequence, size, flow in _rows(schedule, start_ns):
+
+    def __init__(self, job: TrafficJob, schedule: Schedule, log: BinaryIO) -> None:
+        self._job = job
+        self._schedule = schedule
+        self._log = log
+        self._table = open_sockets(job)
+        self._sent = array("q")
+        self._position = 0
+
+    def run(self, start_ns: int, orders: Orders) -> None:
+        """Send every packet at its time, one that is late at once; take orders meanwhile."""
+        try:
+            order: str | None = ""
+            while order is not None:
+                order = self._send(start_ns, orders)
+                if order is not None and order.startswith("add "):
+                    extra = Schedule.load(Path(self._job.added_file))
+                    self._schedule = self._schedule.with_added(extra, float(order.split()[1]))
+        finally:
+            self._log.write(self._sent)
+
+    def _send(self, start_ns: int, orders: Orders) -> str | None:
+        """Send on from the present position until the end (None) or until an order comes, which is returned."""
+        buffer = bytearray(MAX_FRAME_BYTES)
+        view = memoryview(buffer)
+        clock, sleep, pack_into = time.clock_gettime_ns, time.sleep, HEADER.pack_into
+        real_time, table, sent = time.CLOCK_REALTIME, self._table, self._sent
+        for due, demand, sequence, size, flow in self._rows(start_ns):
             now = clock(real_time)
             if due > now:
                 sleep((due - now) * 1e-9)
@@ -99,40 +148,42 @@ def send_all(
             except OSError:
                 now = REFUSED
             sent.append(now)
+            self._position += 1
+            if self._position % _LOOK_PACKETS == 0 and (order := orders.pending()) is not None:
+                return order
             if len(sent) >= _WRITE_PACKETS:
-                log.write(sent)
+                self._log.write(sent)
                 del sent[:]
-    finally:
-        log.write(sent)
+        return None
 
-
-def _rows(schedule: Schedule, start_ns: int) -> Iterator[tuple[int, int, int, int, int]]:
-    """Due time (ns), demand, sequence, payload size and flow of every packet, as plain numbers."""
-    for first in range(0, schedule.packet_count, _CHUNK):
-        chunk = slice(first, first + _CHUNK)
-        yield from zip(
-            (start_ns + np.rint(schedule.time_s[chunk] * 1e9).astype(np.int64)).tolist(),
-            schedule.demand[chunk].tolist(),
-            schedule.sequence[chunk].tolist(),
-            schedule.payload_bytes[chunk].tolist(),
-            schedule.flow[chunk].tolist(),
-            strict=True,
-        )
+    def _rows(self, start_ns: int) -> Iterator[tuple[int, int, int, int, int]]:
+        """Due time (ns), demand, sequence, payload size and flow of every packet to come, as plain numbers."""
+        schedule = self._schedule
+        for first in range(self._position, schedule.packet_count, _CHUNK):
+            chunk = slice(first, first + _CHUNK)
+            yield from zip(
+                (start_ns + np.rint(schedule.time_s[chunk] * 1e9).astype(np.int64)).tolist(),
+                schedule.demand[chunk].tolist(),
+                schedule.sequence[chunk].tolist(),
+                schedule.payload_bytes[chunk].tolist(),
+                schedule.flow[chunk].tolist(),
+                strict=True,
+            )
 
 
 def main() -> int:
     """Entry of the process."""
     job = TrafficJob.read(Path(sys.argv[1]))
-    schedule = Schedule.load(Path(job.schedule_file))
-    table = open_sockets(job)
-    be_punctual()
+    orders = Orders()
     signal.signal(signal.SIGTERM, _stop)
     with open(job.sent_file, "wb", buffering=0) as log, suppress(_StoppedError):
+        sender = Sender(job, Schedule.load(Path(job.schedule_file)), log)
+        be_punctual()
         print("ready", flush=True)
-        line = sys.stdin.readline()
-        if line.strip():
+        line = orders.wait()
+        if line:
             gc.disable()
-            send_all(schedule, table, log, int(line))
+            sender.run(int(line), orders)
     usage = os.times()
     print(json.dumps({"cpu_s": usage.user + usage.system}), flush=True)
     return 0

@@ -104,3 +104,18 @@ def test_files_read_back_as_written(tmp_path) -> None:  # type: ignore[no-untype
     job = TrafficJob.for_demands(hosts, demands, tmp_path)
     job.write(tmp_path / "job.json")
     assert TrafficJob.read(tmp_path / "job.json") == job
+
+
+def test_packets_added_later_leave_earlier_ones_alone_and_count_on() -> None:
+    calm = make_schedule([demand((RateStep(0, 400_000.0),)), demand((RateStep(0, 200_000.0),))], 10.0, 1, seed=1)
+    extra = make_schedule([demand((RateStep(0, 0.0),)), demand((RateStep(0, 800_000.0),))], 5.0, 1, seed=2)
+    both = calm.with_added(extra, 4.0)
+    assert both.packet_count == calm.packet_count + extra.packet_count
+    assert np.all(np.diff(both.time_s) >= 0)
+    before = int((calm.time_s < 4.0).sum())
+    for name in ("time_s", "demand", "sequence", "payload_bytes"):
+        np.testing.assert_array_equal(getattr(both, name)[:before], getattr(calm, name)[:before])
+    for index in range(2):
+        numbers = both.sequence[both.demand == index]
+        np.testing.assert_array_equal(numbers, np.arange(len(numbers)))
+    assert both.frame_bits.sum() == calm.frame_bits.sum() + extra.frame_bits.sum()
