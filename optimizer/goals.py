@@ -138,7 +138,7 @@ def measured_values(measured: DemandMeasurements, table: GoalTable) -> FloatArra
 def certain_values(measured: DemandMeasurements, table: GoalTable, tolerance: MeasurementTolerance) -> FloatArray:
     """What the measurement shows for certain, [3, demands]: NaN where it shows too little to judge a goal."""
     enough = measured.probe_count >= tolerance.min_probes
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):
         tail = measured.delay_min_s + (measured.delay_s - measured.delay_min_s) * TAIL_99
         p99 = np.fmin(measured.delay_p99_s, tail)
         delay = delay_at_percentile(measured.delay_s, p99, table.percentile) / (1.0 + tolerance.relative_margin)

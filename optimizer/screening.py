@@ -119,7 +119,7 @@ class LoadScreen:
         rho = np.clip(utilisation, 1e-9, LARGEST_LOAD)
         rho = np.where(np.abs(rho - 1.0) < 1e-6, 1.0 + 1e-6, rho)
         # rho^-n on the overloaded side keeps the powers finite
-        with np.errstate(over="ignore", under="ignore"):
+        with np.errstate(over="ignore", under="ignore", divide="ignore"):  # both sides of where are computed
             power = np.power(rho, size)
             finite = np.minimum(power, 1e250)
             loss = np.where(rho < 1, (1 - rho) * finite / (1 - rho * finite), (rho - 1) / (rho - 1 / finite))
