@@ -91,7 +91,7 @@ def recommend(
     method: MethodOption = "hybrid",
     model: ModelOption = None,
     as_json: JsonOption = False,
-) -> int:
+) -> None:
     """Recommend transmit powers for one layout.  Exit code 1 where the minimum rates cannot all be kept."""
     from gnn_model.wireless.layout import read_layout
     from gnn_model.wireless.recommend import recommend as recommend_powers
@@ -104,7 +104,8 @@ def recommend(
         typer.echo(json.dumps(recommendation_to_json(question, found), allow_nan=False))
     else:
         _print_recommendation(question, found)
-    return 1 if found.violation.any() else 0
+    if found.violation.any():
+        raise typer.Exit(1)
 
 
 def evaluate(

@@ -18,6 +18,8 @@ from gnn_model.wireless.wmmse import Interference, wmmse_from
 from topology_sync.values import ArrayValue, FloatArray
 
 WMMSE_ITERATIONS = 100
+SILENT = 1e-10
+"""Powers below -100 dB are those of links that were meant to be silent."""
 
 
 class Method(StrEnum):
@@ -82,14 +84,16 @@ def propose(gains: FloatArray, weights: FloatArray, method: Method, model: Train
     if method is Method.WMMSE or model is None:
         channels = Interference.of(gains[None], relative[None])
         start = np.ones((1, 1, len(gains)))
-        return np.asarray(wmmse_from(channels, start, WMMSE_ITERATIONS)[0] ** 2)
+        powers = wmmse_from(channels, start, WMMSE_ITERATIONS)[0] ** 2
+        return np.where(powers < SILENT, 0.0, powers)
     with torch.inference_mode():
         seen = torch.tensor(gains[None], dtype=torch.float32)
         unequal = bool((relative != 1.0).any())
         told = torch.tensor(relative[None], dtype=torch.float32) if unequal else None
         alone, refined = model.model(seen, told)
     chosen = alone if method is Method.WCGCN else refined
-    return np.asarray(chosen[0].double().numpy().clip(0.0, 1.0))
+    powers = chosen[0].double().numpy().clip(0.0, 1.0)
+    return np.where(powers < SILENT, 0.0, powers)
 
 
 def recommendation_to_json(layout: Layout, found: Recommendation) -> dict[str, Any]:
@@ -101,7 +105,7 @@ def recommendation_to_json(layout: Layout, found: Recommendation) -> dict[str, A
             {
                 "id": name,
                 "power_ratio": power,
-                "power_dbm": layout.power_dbm + 10.0 * float(np.log10(power)) if power > 1e-20 else None,
+                "power_dbm": layout.power_dbm + 10.0 * float(np.log10(power)) if power > 0.0 else None,
                 "rate_bit_s_hz": float(found.rates[index]),
                 "weight": float(layout.weights[index]),
                 "min_rate_bit_s_hz": float(layout.minimum_rates[index]),

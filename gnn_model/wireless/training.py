@@ -62,10 +62,11 @@ def train(
     checkpoint: Path | None = None,
     report: Callable[[Progress], None] | None = None,
     report_every: int = 50,
+    kind: Callable[[ModelSettings], PowerModel] = PowerModel,
 ) -> PowerModel:
     """Train a model from nothing, or from ``checkpoint`` on (written at every report; the same result either way)."""
     torch.manual_seed(settings.seed)
-    model = PowerModel(shape)
+    model = kind(shape)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
     first = 0
     if checkpoint is not None and checkpoint.exists():
