@@ -1,0 +1,97 @@
+"""How far predictions are from labels: the figures of ``routewright evaluate``, pooled over all flows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gnn_model.datanet.samples import DatanetSample
+from gnn_model.predictor import Prediction, Predictor
+from topology_sync.scenario import Scenario
+from topology_sync.values import FloatArray
+
+
+@dataclass(frozen=True)
+class LabelledScenario:
+    """A scenario and what its flows experienced, [demands]; NaN where it is not known."""
+
+    scenario: Scenario
+    delay_s: FloatArray
+    delay_p99_s: FloatArray
+    jitter_s: FloatArray
+    loss_ratio: FloatArray
+
+    @classmethod
+    def of_datanet(cls, sample: DatanetSample) -> LabelledScenario:
+        """A datanet sample: its files hold neither the 99th percentile nor RFC 3393 jitter."""
+        unknown = np.full(len(sample.labels.delay_s), np.nan)
+        return cls(sample.scenario, sample.labels.delay_s, unknown, unknown, sample.labels.loss_ratio)
+
+    @classmethod
+    def of_prediction(cls, scenario: Scenario, truth: Prediction) -> LabelledScenario:
+        """A scenario whose labels were simulated."""
+        return cls(scenario, truth.delay_s, truth.delay_p99_s, truth.jitter_s, truth.loss_ratio)
+
+
+class _Tally:
+    """Errors of one predictor, flow by flow."""
+
+    def __init__(self) -> None:
+        self.relative: dict[str, list[FloatArray]] = {"delay_s": [], "delay_p99_s": [], "jitter_s": []}
+        self.loss: list[FloatArray] = []
+        self.seconds = 0.0
+
+    def add(self, labelled: LabelledScenario, predictor: Predictor) -> None:
+        started = time.perf_counter()
+        predicted = predictor.predict(labelled.scenario)
+        self.seconds += time.perf_counter() - started
+        for name, errors in self.relative.items():
+            label = getattr(labelled, name)
+            known = label > 0
+            errors.append(np.abs(getattr(predicted, name)[known] - label[known]) / label[known])
+        known = np.isfinite(labelled.loss_ratio)
+        self.loss.append(np.abs(predicted.loss_ratio[known] - labelled.loss_ratio[known]))
+
+    def figures(self) -> dict[str, float | None]:
+        delay = np.concatenate(self.relative["delay_s"])
+        return {
+            "delay_mape": _percent(delay),
+            "delay_median_ape": 100 * float(np.median(delay)) if len(delay) else None,
+            "p99_mape": _percent(np.concatenate(self.relative["delay_p99_s"])),
+            "jitter_mape": _percent(np.concatenate(self.relative["jitter_s"])),
+            "loss_mae": float(np.concatenate(self.loss).mean()) if sum(map(len, self.loss)) else None,
+        }
+
+
+def evaluate(samples: Iterable[LabelledScenario], predictor: Predictor, baseline: Predictor) -> dict[str, Any]:
+    """Figures of ``predictor`` and, beside it, of ``baseline``.
+
+    ``..._mape`` and ``..._ape`` are per cent, means or the median over all flows pooled; ``loss_mae`` is a mean
+    absolute difference of loss ratios; null where no label is known.
+    """
+    chosen, other = _Tally(), _Tally()
+    count = 0
+    for labelled in samples:
+        count += 1
+        chosen.add(labelled, predictor)
+        other.add(labelled, baseline)
+    if not count:
+        return {"samples": 0, "flows": 0}
+    flows = sum(len(part) for part in chosen.relative["delay_s"])
+    figures = chosen.figures()
+    return {
+        "samples": count,
+        "flows": flows,
+        **figures,
+        "predictor": predictor.name,
+        "baseline": {"predictor": baseline.name, **other.figures(), "seconds_per_sample": other.seconds / count},
+        "seconds_per_sample": chosen.seconds / count,
+    }
+
+
+def _percent(errors: FloatArray) -> float | None:
+    return 100 * float(errors.mean()) if len(errors) else None

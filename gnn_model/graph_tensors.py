@@ -1,0 +1,260 @@
+"""A scenario as dimensionless arrays for a graph network: flows (their paths), queues and links.
+
+Every number is a ratio: to the mean service time, to the capacity, to the room of a queue.  Scaling all rates and
+capacities by k and all times by 1/k therefore changes nothing here but ``unit_s``, and predictions scale exactly.
+
+The analytic fixed point (:mod:`gnn_model.analytic`) is solved first; what it says about every queue and path is both an
+input of the network and what its outputs are residuals on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from gnn_model.queue_features import QUEUE_FEATURES, WAIT_LIMIT, queue_features
+from gnn_model.solved_routing import SolvedRouting, solve_routing
+from topology_sync.routing import Routing
+from topology_sync.scenario import Scenario
+from topology_sync.traffic import ARRIVAL_MODELS, Arrivals
+from topology_sync.values import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from torch_geometric.data import HeteroData
+
+Features = npt.NDArray[np.float32]
+
+LEAST_WAIT = 1e-7  # of a service time: waits that are corrected by a factor must not be 0
+PATH_FEATURES = (
+    *ARRIVAL_MODELS,
+    "log_peak_over_mean",
+    "correlation",
+    "sigma",
+    "second_moment",
+    "log_burst_packets",
+    "hops",
+    "log_wait_over_own",
+    "log_deviation_over_mean",
+    "skew",
+    "survival",
+)
+HOP_FEATURES = ("log_part_of_queue", "log_load", "log_size_ratio", "log_period_over_drain", "thinned")
+LINK_FEATURES = ("offered", "busy", "queues", "log_room")
+
+
+@dataclass(frozen=True)
+class GraphTensors:
+    """One scenario under one routing, or several side by side (:func:`gnn_model.routenet.batch.collate`).
+
+    Paths are in any order; the hops of path p are ``hop_pointer[p]:hop_pointer[p + 1]``, in order of travel.  Queues
+    and links are those that some path uses; ``queue_number`` is link * queues + queue in the scenario.  Times are in
+    units of ``unit_s``, the mean transmission time of a packet over all hops.
+    """
+
+    unit_s: float
+    demand_count: int
+    path_demand: IntArray  # [paths]
+    path_weight: Features  # [paths] share of the demand's packets that take the path
+    path_features: Features  # [paths, len(PATH_FEATURES)]
+    path_fixed: Features  # [paths] own transmission and propagation, in units
+    path_deviation: Features  # [paths] analytic: standard deviation of the delay, in units
+    path_skew: Features  # [paths] analytic
+    path_jitter: Features  # [paths] analytic, in units
+    path_own_deviation: Features  # [paths] deviation of the own transmission times, in units
+    hop_pointer: IntArray  # [paths + 1]
+    hop_queue: IntArray  # [hops]
+    hop_features: Features  # [hops, len(HOP_FEATURES)]
+    hop_weight: Features  # [hops] part of the queue's packets that belong to the path; sums to 1 per queue
+    queue_features: Features  # [queues, len(QUEUE_FEATURES)]
+    queue_wait: Features  # [queues] analytic mean wait of accepted packets, in units
+    queue_deviation: Features  # [queues] analytic deviation of that wait, in units
+    queue_loss: Features  # [queues] analytic
+    queue_link: IntArray  # [queues] position in the links here
+    queue_number: IntArray  # [queues]
+    link_features: Features  # [links, len(LINK_FEATURES)]
+
+    @property
+    def path_count(self) -> int:
+        """Number of paths."""
+        return len(self.path_demand)
+
+    def to_hetero_data(self) -> HeteroData:
+        """The same as a PyTorch Geometric HeteroData: node types ``path``, ``queue``, ``link``."""
+        import torch
+        from torch_geometric.data import HeteroData
+
+        data = HeteroData()
+        for field in fields(self):
+            value = getattr(self, field.name)
+            store, _, name = field.name.partition("_")
+            if store in ("path", "queue", "link") and isinstance(value, np.ndarray):
+                data[store]["x" if name == "features" else name] = torch.from_numpy(value.copy())
+        lengths = np.diff(self.hop_pointer)
+        hop_path = np.repeat(np.arange(self.path_count), lengths)
+        through = data["path", "through", "queue"]
+        through.edge_index = torch.from_numpy(np.stack([hop_path, self.hop_queue]))
+        through.edge_attr = torch.from_numpy(self.hop_features.copy())
+        through.position = torch.from_numpy(np.arange(len(hop_path)) - self.hop_pointer[hop_path])
+        through.weight = torch.from_numpy(self.hop_weight.copy())
+        at = data["queue", "at", "link"]
+        at.edge_index = torch.from_numpy(np.stack([np.arange(len(self.queue_link)), self.queue_link]))
+        return data
+
+
+def graph_tensors(scenario: Scenario, routing: Routing | None = None) -> GraphTensors:
+    """Solve the fixed point of a scenario (under ``routing``, else its own) and lay it out for the network."""
+    return tensors_of_solved(scenario, solve_routing(scenario, scenario.routing if routing is None else routing))
+
+
+def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors:
+    """Lay out a routing whose fixed point is known."""
+    topology, traffic = scenario.topology, scenario.traffic
+    layout, state, waits = solved.layout, solved.state, solved.waits
+    paths = len(layout.path_demand)
+    demand = layout.path_demand
+    lengths = np.zeros(paths, dtype=np.int64)
+    for queue in layout.hop_queue:
+        lengths[: len(queue)] += 1
+    pointer = np.concatenate([[0], np.cumsum(lengths)])
+    # From position by position to path by path.
+    hop_queue = np.zeros(int(pointer[-1]), dtype=np.int64)
+    hop_link = np.zeros(int(pointer[-1]), dtype=np.int64)
+    for position, (queue, link) in enumerate(zip(layout.hop_queue, layout.hop_link, strict=True)):
+        at = pointer[: len(queue)] + position
+        hop_queue[at], hop_link[at] = queue, link
+    hop_path = np.repeat(np.arange(paths), lengths)
+
+    service = state.service_s.reshape(-1)
+    loss = np.clip(state.loss.reshape(-1), 0.0, 1.0)
+    wait = waits.mean_s.reshape(-1)
+    used, hop_used = np.unique(hop_queue, return_inverse=True)
+    links, used_link = np.unique(used // solved.queues, return_inverse=True)
+    unit = float(np.mean(service[hop_queue])) if len(hop_queue) else 1.0
+
+    # Packets that still arrive at each hop: products of (1 - loss) of the hops before.
+    log_pass = np.log1p(-np.minimum(loss, 1 - 1e-9))[hop_queue]
+    before = np.cumsum(log_pass) - log_pass
+    starts = np.minimum(pointer[:-1], max(len(before) - 1, 0))
+    before -= np.repeat(before[starts] if len(before) else np.zeros(0), lengths)
+    thinned = np.exp(np.minimum(before, 0.0))
+    packets = (traffic.packets_per_s[demand] * layout.share)[hop_path] * thinned
+    arriving = np.bincount(hop_used, weights=packets, minlength=len(used))
+    members = np.bincount(hop_used, minlength=len(used))
+    # Queues without any traffic: every path counts the same.
+    part = np.where(
+        arriving[hop_used] > 0,
+        packets / np.where(arriving[hop_used] > 0, arriving[hop_used], 1.0),
+        1.0 / np.maximum(members[hop_used], 1),
+    )
+    bits = traffic.packet_bits_mean[demand]
+    capacity = topology.capacity_bps[hop_link]
+    own = bits[hop_path] / capacity
+    arrivals = [traffic.arrivals[index] for index in demand]
+    on = np.array([entry.on_s if entry.model == "onoff" else 0.0 for entry in arrivals])
+    off = np.array([entry.off_s if entry.model == "onoff" else 0.0 for entry in arrivals])
+    room = np.maximum(topology.queue_packets[hop_link], 1.0)
+    period = (on * off / np.where(on + off > 0, on + off, 1.0))[hop_path]
+    bursty = period > 0
+    drain = room * service[hop_queue]
+    hop_table = [
+        _log(part, 1e-6),
+        _log(packets * own, 1e-6),
+        np.log(own / service[hop_queue]),
+        np.where(bursty, _log(period / drain, 1e-4), 0.0) / 4,
+        np.log(np.maximum(thinned, 1e-3)),
+    ]
+    per_bit = np.bincount(hop_path, weights=1 / capacity, minlength=paths)
+    own_total = per_bit * bits
+    propagation = np.bincount(hop_path, weights=topology.delay_s[hop_link], minlength=paths)
+    wait_total = np.bincount(hop_path, weights=wait[hop_queue], minlength=paths)
+    burst = traffic.packets_per_s[demand] * on * np.where(on > 0, (on + off) / np.where(on > 0, on, 1.0), 0.0)
+    delays = solved.paths
+    mean = np.maximum(wait_total + own_total, 1e-300)
+    one_hot = [
+        np.array([entry.model == model for entry in arrivals], dtype=np.float64).reshape(paths)
+        for model in ARRIVAL_MODELS
+    ]
+    path_table = [
+        *one_hot,
+        np.where(on > 0, np.log(np.where(on > 0, on + off, 1.0) / np.where(on > 0, on, 1.0)), 0.0),
+        np.array([e.correlation if e.model in ("autocorrelated", "modulated") else 0.0 for e in arrivals]),
+        np.array([entry.sigma if entry.model == "modulated" else 0.0 for entry in arrivals]),
+        traffic.second_moment_ratio[demand] - 1,
+        np.log1p(burst) / 4,
+        lengths / 4.0,
+        _log(wait_total / np.maximum(own_total, 1e-300), 1e-4) / 2,
+        _log(delays.deviation_s / mean, 1e-4),
+        np.clip(delays.skew, -2.0, 4.0),
+        np.log(np.maximum(delays.survival, 1e-3)),
+    ]
+    second = traffic.second_moment_ratio[demand]
+    weight = layout.share * np.maximum(delays.survival, 1e-12)
+    weight = weight / np.bincount(demand, weights=weight, minlength=traffic.demand_count)[demand]
+    room_of_link = np.maximum(topology.queue_packets[links], 1.0)
+    link_table = [
+        np.minimum(state.offered.sum(axis=-1).reshape(-1)[links], 5.0),
+        state.busy.reshape(-1)[links],
+        np.bincount(used_link, minlength=len(links)) / 3.0,
+        np.log(room_of_link) / 4,
+    ]
+    deviation = np.sqrt(np.maximum(waits.variance_s2.reshape(-1), 0.0))
+    return GraphTensors(
+        unit_s=unit,
+        demand_count=traffic.demand_count,
+        path_demand=demand.astype(np.int64),
+        path_weight=_single(weight),
+        path_features=_stack(path_table, paths),
+        path_fixed=_single((own_total + propagation) / unit),
+        path_deviation=_single(delays.deviation_s / unit),
+        path_skew=_single(delays.skew),
+        path_jitter=_single(delays.jitter_s / unit),
+        path_own_deviation=_single(own_total * np.sqrt(np.maximum(second - 1, 0.0)) / unit),
+        hop_pointer=pointer.astype(np.int64),
+        hop_queue=hop_used.astype(np.int64),
+        hop_features=_stack(hop_table, len(hop_queue)),
+        hop_weight=_single(part),
+        queue_features=queue_features(
+            scenario, solved, used, hop_used, packets * own, on[hop_path], off[hop_path], _codes(arrivals)[hop_path]
+        ),
+        queue_wait=_single(np.clip(wait[used], LEAST_WAIT * service[used], WAIT_LIMIT * service[used]) / unit),
+        queue_deviation=_single(
+            np.clip(deviation[used], LEAST_WAIT * service[used], WAIT_LIMIT * service[used]) / unit
+        ),
+        queue_loss=_single(loss[used]),
+        queue_link=used_link.astype(np.int64),
+        queue_number=used.astype(np.int64),
+        link_features=_stack(link_table, len(links)),
+    )
+
+
+def _codes(arrivals: list[Arrivals]) -> IntArray:
+    return np.array([ARRIVAL_MODELS.index(entry.model) for entry in arrivals], dtype=np.int64)
+
+
+def _log(values: FloatArray, floor: float) -> FloatArray:
+    result: FloatArray = np.log(np.maximum(values, floor))
+    return result
+
+
+def _single(values: FloatArray) -> Features:
+    return np.asarray(values, dtype=np.float32)
+
+
+def _stack(columns: list[FloatArray], rows: int) -> Features:
+    return np.stack([np.asarray(column, dtype=np.float64).reshape(rows) for column in columns], axis=1).astype(
+        np.float32
+    )
+
+
+__all__ = [
+    "HOP_FEATURES",
+    "LINK_FEATURES",
+    "PATH_FEATURES",
+    "QUEUE_FEATURES",
+    "GraphTensors",
+    "graph_tensors",
+    "tensors_of_solved",
+]

@@ -1,0 +1,256 @@
+"""``routewright train`` and ``routewright evaluate``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from gnn_model.evaluation import LabelledScenario
+    from gnn_model.predictor import Predictor
+    from gnn_model.training.config import TrainingConfig
+    from gnn_model.training.labelled import LabelledGraph
+    from gnn_model.training.trainer import Report
+
+
+class DatasetFormat(StrEnum):
+    """What ``--format`` takes."""
+
+    DATANET = "datanet"
+    SCENARIO = "scenario"
+
+
+class JudgedPredictor(StrEnum):
+    """What ``evaluate --predictor`` takes."""
+
+    GNN = "gnn"
+    ANALYTIC = "analytic"
+    SIMULATOR = "simulator"
+
+
+class RateName(StrEnum):
+    """Which rates of a datanet sample are fed."""
+
+    MEASURED = "measured"
+    OFFERED = "offered"
+
+
+RateOption = Annotated[RateName, typer.Option(help="Rates the simulation measured, or those it was asked for.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command("train")(train_command)
+    app.command("evaluate")(evaluate_command)
+
+
+def evaluate_command(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Datanet directories are searched for below it.")],
+    data_format: Annotated[
+        DatasetFormat, typer.Option("--format", help="scenario: *.json[.gz|.xz], labels by the packet simulator.")
+    ] = DatasetFormat.DATANET,
+    predictor: Annotated[JudgedPredictor, typer.Option(help="Who is judged.")] = JudgedPredictor.GNN,
+    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights of gnn; else those shipped.")] = None,
+    rate: RateOption = RateName.MEASURED,
+    limit: Annotated[int, typer.Option(min=0, help="Judge only so many samples; 0: all.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare predictions with what was simulated or measured, beside the analytic predictor."""
+    import itertools
+
+    from gnn_model.analytic import AnalyticPredictor
+    from gnn_model.evaluation import evaluate
+
+    samples = _datanet(dataset, rate) if data_format is DatasetFormat.DATANET else _scenarios(dataset)
+    chosen = _predictor(predictor, weights)
+    answer = evaluate(itertools.islice(samples, limit) if limit else samples, chosen, AnalyticPredictor())
+    if as_json:
+        typer.echo(json.dumps(answer, allow_nan=False))
+        return
+    typer.echo(f"{answer['samples']} samples, {answer['flows']} flows")
+    for name, figures in ((chosen.name, answer), ("analytic", answer.get("baseline", {}))):
+        shown = {key: value for key, value in figures.items() if isinstance(value, float)}
+        typer.echo(f"{name:10} " + "  ".join(f"{key} {value:.4g}" for key, value in shown.items()))
+
+
+def train_command(
+    data: Annotated[list[Path], typer.Argument(metavar="DATA...", help="Datanet directories, searched for below.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the run is kept; the same again resumes it.")],
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON of the configuration.")] = None,
+    graphs: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Solved graphs, made once and used again; else OUT/graphs.")
+    ] = None,
+    cross_validate: Annotated[
+        int, typer.Option(metavar="K", min=0, help="K folds by topology instead of one model of everything.")
+    ] = 0,
+    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the model goes; else into OUT.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the configuration's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the configuration's.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each process.")] = 1,
+    tensorboard: Annotated[bool, typer.Option(help="Write events for TensorBoard into OUT.")] = False,
+    rate: RateOption = RateName.MEASURED,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the network model; interrupted, the same command goes on.  Under torchrun all processes take part."""
+    import dataclasses
+
+    import torch
+
+    from gnn_model.training.config import TrainingConfig, read_config
+    from gnn_model.training.cross_validation import cross_validate as run_folds
+    from gnn_model.training.labelled import load
+
+    torch.set_num_threads(threads)
+    settings = read_config(config) if config else TrainingConfig()
+    settings = dataclasses.replace(
+        settings,
+        epochs=settings.epochs if epochs is None else epochs,
+        seed=settings.seed if seed is None else seed,
+    )
+    folder = graphs or out / "graphs"
+    if not any(folder.glob("*.npz")):
+        _solve(data, folder, rate)
+    labelled = load(folder)
+    write = _events(out) if tensorboard else None
+    if cross_validate:
+        answer = run_folds(labelled, settings, out, cross_validate, lambda fold: _progress(f"fold {fold}", write))
+        typer.echo(json.dumps(answer) if as_json else _fold_table(answer))
+        return
+    answer = _train_all(labelled, settings, out, weights or out / "routenet.safetensors", write, rate)
+    typer.echo(json.dumps(answer) if as_json else f"wrote {answer['weights']}")
+
+
+def _train_all(
+    labelled: list[LabelledGraph],
+    settings: TrainingConfig,
+    out: Path,
+    weights: Path,
+    write: Report | None,
+    rate: RateName,
+) -> dict[str, Any]:
+    import dataclasses
+
+    from gnn_model.model_file import save_model
+    from gnn_model.training.judging import judge
+    from gnn_model.training.processes import device, taking_part
+    from gnn_model.training.trainer import train
+
+    chosen = [graph for graph in labelled if graph.nodes <= settings.largest_nodes]
+    with taking_part() as rank:
+        model = train(chosen, settings, out / "training.safetensors", _progress("training", write), device())
+        model = model.cpu()
+        if rank:
+            return {"weights": str(weights)}
+    figures = judge(model, chosen)
+    about = {
+        "data": {
+            name: sum(graph.collection == name for graph in chosen) for name in sorted({g.collection for g in chosen})
+        },
+        "rates": rate.value,
+        "topologies": sorted({graph.topology_key for graph in chosen}),
+        "config": dataclasses.asdict(settings),
+        "seed": settings.seed,
+        "fit": figures,
+    }
+    save_model(weights, model, about)
+    return {"weights": str(weights), "fit": figures}
+
+
+def _solve(data: list[Path], folder: Path, rate: RateName) -> None:
+    from gnn_model.datanet import find_directories, iterate_samples
+    from gnn_model.training.labelled import label_datanet, store
+
+    done = 0
+    for root in data:
+        for directory in find_directories(root):
+            parts = directory.relative_to(root).parts
+            collection = parts[0] if parts else directory.name
+            solved = (label_datanet(sample, collection) for sample in iterate_samples(directory, rate=rate.value))
+            for _ in store(solved, folder):
+                done += 1
+        typer.echo(f"{done} graphs solved, {root} done", err=True)
+
+
+def _datanet(root: Path, rate: RateName) -> Iterator[LabelledScenario]:
+    from gnn_model.datanet import find_directories, iterate_samples
+    from gnn_model.evaluation import LabelledScenario
+
+    find_directories(root)
+    return (LabelledScenario.of_datanet(sample) for sample in iterate_samples(root, rate=rate.value))
+
+
+def _scenarios(root: Path) -> Iterator[LabelledScenario]:
+    from gnn_model.evaluation import LabelledScenario
+    from topology_sync.errors import ScenarioError
+    from topology_sync.sources import load_scenario
+
+    files = sorted(path for ending in ("json", "json.gz", "json.xz") for path in root.rglob(f"*.{ending}"))
+    if root.is_file():
+        files = [root]
+    if not files:
+        raise ScenarioError(str(root), "holds no scenario files", "give *.json, *.json.gz or *.json.xz")
+    truth = _predictor(JudgedPredictor.SIMULATOR, None)
+    for path in files:
+        scenario = load_scenario(str(path))
+        yield LabelledScenario.of_prediction(scenario, truth.predict(scenario))
+
+
+def _predictor(name: JudgedPredictor, weights: Path | None) -> Predictor:
+    if name is JudgedPredictor.GNN:
+        from gnn_model.gnn_predictor import GnnPredictor
+
+        return GnnPredictor(weights) if weights else GnnPredictor()
+    from gnn_model.commands import PredictorName, predictor_named
+
+    return predictor_named(PredictorName(name.value))
+
+
+def _progress(what: str, write: Report | None) -> Report:
+    """A line on stderr every few seconds, and events where they are wanted."""
+    import time
+
+    last = time.monotonic()
+
+    def report(step: int, steps: int, means: dict[str, float]) -> None:
+        nonlocal last
+        if write is not None:
+            write(step, steps, means)
+        if time.monotonic() - last > 10 or step == steps:
+            last = time.monotonic()
+            parts = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
+            typer.echo(f"{what}: step {step} of {steps}  {parts}", err=True)
+
+    return report
+
+
+def _events(out: Path) -> Callable[[int, int, dict[str, float]], None]:
+    from topology_sync.errors import UnavailableError
+
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UnavailableError("--tensorboard needs the package tensorboard; install it") from None
+    writer = SummaryWriter(str(out))
+
+    def write(step: int, steps: int, means: dict[str, float]) -> None:
+        for name, value in means.items():
+            writer.add_scalar(f"training/{name}", value, step)
+
+    return write
+
+
+def _fold_table(answer: dict[str, Any]) -> str:
+    lines = [f"{'data':34} {'flows':>8} {'delay MAPE %':>13} {'analytic':>9} {'loss points':>12} {'analytic':>9}"]
+    for name, figures in answer["learned"].items():
+        other = answer["analytic"][name]
+        lines.append(
+            f"{name:34} {figures['flows']:8} {100 * figures['delay_mape']:13.2f} {100 * other['delay_mape']:9.2f} "
+            f"{100 * figures['loss_mae']:12.3f} {100 * other['loss_mae']:9.3f}"
+        )
+    return "\n".join(lines)

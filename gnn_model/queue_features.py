@@ -1,0 +1,179 @@
+"""What is known about every queue before anything is learned, dimensionless.
+
+Beside the chain of the fixed point: the mixture of arrival models, and the *quasi-static* wait.  Sources that switch
+slowly against the queue let its load wander; the chain is then averaged over a normal distribution of the load with the
+variance of the on-off sources, sum of load^2 off / on (Gauss-Hermite, 5 points).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from gnn_model.analytic_queues import full_probability, position_moments
+from gnn_model.solved_routing import SolvedRouting
+from topology_sync.scenario import Scenario
+from topology_sync.topology import DISCIPLINES
+from topology_sync.traffic import ARRIVAL_MODELS
+from topology_sync.values import FloatArray, IntArray
+
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
+QUEUE_FEATURES = (
+    *DISCIPLINES,
+    *(f"part_{model}" for model in ARRIVAL_MODELS),
+    "offered",
+    "offered_at_port",
+    "share",
+    "log_ratio",
+    "log_variability",
+    "log_room",
+    "log_chain_room",
+    "log_wait",
+    "log_deviation_over_wait",
+    "logit_loss",
+    "busy",
+    "second_moment",
+    "log_dispersion",
+    "weight",
+    "before",
+    "load_deviation",
+    "log_period_over_drain",
+    "log_effective_flows",
+    "log_least_ratio",
+    "log_service_over_port",
+    "ordered_before",
+    "load_per_weight",
+    "log_wait_quasi_static",
+    "log_wait_ordered",
+    "logit_loss_quasi_static",
+    "logit_loss_ordered",
+)
+"""The last four are alternatives to the analytic wait and loss, as differences of logarithms and of logits / 4."""
+
+ALTERNATIVES = 2
+WAIT_FLOOR, WAIT_LIMIT = 1e-4, 2e3
+
+
+def queue_features(
+    scenario: Scenario,
+    solved: SolvedRouting,
+    used: IntArray,
+    hop_queue: IntArray,
+    hop_load: FloatArray,
+    hop_on_s: FloatArray,
+    hop_off_s: FloatArray,
+    hop_model: IntArray,
+) -> npt.NDArray[np.float32]:
+    """[used queues, len(QUEUE_FEATURES)].
+
+    ``used`` are queue numbers (link * queues + queue); the ``hop_`` arrays [hops] give for every hop its position in
+    ``used``, the load it brings (of the link's capacity), on and off periods (0: none) and the arrival model's index.
+    """
+    state, waits, queues, count = solved.state, solved.waits, solved.queues, len(used)
+    link = used // queues
+    topology = scenario.topology
+
+    def per_queue(values: FloatArray) -> FloatArray:
+        return np.asarray(values, dtype=np.float64).reshape(-1)[used]
+
+    def collect(per_hop: FloatArray) -> FloatArray:
+        return np.bincount(hop_queue, weights=per_hop, minlength=count).astype(np.float64)
+
+    offered, share, ratio = per_queue(state.offered), per_queue(state.share), per_queue(state.ratio)
+    room, variability = per_queue(state.room), per_queue(state.variability)
+    service, loss = per_queue(state.service_s), np.clip(per_queue(state.loss), 0.0, 1.0)
+    wait, deviation = per_queue(waits.mean_s), np.sqrt(np.maximum(per_queue(waits.variance_s2), 0.0))
+    at_port = state.offered.sum(axis=-1).reshape(-1)[link]
+    busy = state.busy.reshape(-1)[link]
+    physical_room = np.maximum(topology.queue_packets[link], 1.0)
+
+    load = collect(hop_load)
+    some = np.where(load > 0, load, 1.0)
+    parts = [collect(hop_load * (hop_model == model)) / some for model in range(len(ARRIVAL_MODELS))]
+    switching = hop_on_s > 0
+    variance = np.where(switching, hop_load**2 * hop_off_s / np.where(switching, hop_on_s, 1.0), 0.0)
+    period = hop_on_s * hop_off_s / np.where(switching, hop_on_s + hop_off_s, 1.0)
+    total = collect(variance)
+    mean_period = collect(variance * period) / np.where(total > 0, total, 1.0)
+    spread = np.sqrt(total)
+    effective = load**2 / np.maximum(collect(hop_load**2), 1e-300)
+    slow_wait, slow_loss = _quasi_static(ratio, room, offered, at_port, share, spread, variability)
+
+    discipline = np.array([scheduler.discipline for scheduler in topology.schedulers])[topology.link_source[link]]
+    port_weight = solved.ports.weight.reshape(-1)[used]
+    all_weights = solved.ports.weight.sum(axis=-1)[link]
+    weighted = np.isin(discipline, ("wfq", "drr"))
+    offered_all = state.offered.reshape(-1, queues)
+    before = (np.cumsum(offered_all, axis=-1) - offered_all).reshape(-1)[used]
+    port_service = (state.offered * state.service_s).sum(axis=-1).reshape(-1)[link] / np.maximum(at_port, 1e-300)
+    columns = [
+        *((discipline == name).astype(np.float64) for name in DISCIPLINES),
+        *parts,
+        np.minimum(offered, 3.0),
+        np.minimum(at_port, 3.0),
+        share,
+        np.log(np.clip(ratio, 1e-4, 30.0)),
+        np.log(np.clip(variability, 0.05, 50.0)),
+        np.log(physical_room) / 2,
+        np.log(np.clip(room, 0.1, 1e4)) / 2,
+        _log_wait(wait / service),
+        np.log(np.clip(deviation / np.maximum(wait, 1e-300), 1e-2, 1e2)),
+        _logit(loss),
+        busy,
+        per_queue(solved.traffic.second) - 1,
+        np.log(np.clip(per_queue(solved.traffic.dispersion), 1e-2, 1e4)) / 2,
+        np.where(weighted, port_weight / np.where(all_weights > 0, all_weights, 1.0), 0.0),
+        np.minimum(np.where(discipline == "strict", before, 0.0), 2.0),
+        spread,
+        np.where(total > 0, np.log(np.clip(mean_period / (physical_room * service), 1e-4, 1e4)), 0.0) / 4,
+        np.log(np.clip(effective, 1.0, 1e3)) / 2,
+        np.log(np.clip(offered / np.maximum(1 - at_port + offered, 0.02), 1e-4, 30.0)),
+        np.log(np.clip(service / np.maximum(port_service, 1e-300), 0.02, 50.0)),
+        np.minimum(solved.ordered_before[used], 2.0),
+        np.where(weighted, np.log(np.clip(offered * all_weights / np.maximum(port_weight, 1e-300), 1e-3, 1e2)), 0.0),
+        _log_wait(slow_wait) - _log_wait(wait / service),
+        _log_wait(solved.ordered_wait_s[used] / service) - _log_wait(wait / service),
+        _logit(slow_loss) - _logit(loss),
+        _logit(np.clip(solved.ordered_loss[used], 0.0, 1.0)) - _logit(loss),
+    ]
+    return np.stack([np.asarray(column, dtype=np.float64).reshape(count) for column in columns], axis=1).astype(
+        np.float32
+    )
+
+
+def _log_wait(wait: FloatArray) -> FloatArray:
+    """Logarithm of waits in service times, bounded: a starved queue serves what it got before it starved."""
+    result: FloatArray = np.log(np.clip(wait, WAIT_FLOOR, WAIT_LIMIT))
+    return result
+
+
+def _logit(loss: FloatArray) -> FloatArray:
+    kept = np.clip(loss, 1e-6, 1 - 1e-3)
+    result: FloatArray = np.log(kept / (1 - kept)) / 4
+    return result
+
+
+def _quasi_static(
+    ratio: FloatArray,
+    room: FloatArray,
+    offered: FloatArray,
+    at_port: FloatArray,
+    share: FloatArray,
+    spread: FloatArray,
+    variability: FloatArray,
+) -> tuple[FloatArray, FloatArray]:
+    """Mean wait in service times and loss of the chain whose offered load is normal with deviation ``spread``."""
+    accepted, waited, lost, arriving = (np.zeros_like(ratio) for _ in range(4))
+    for node, weight in zip(_NODES, _WEIGHTS / _WEIGHTS.sum(), strict=True):
+        here = np.maximum(offered + node * spread, 0.05 * offered)
+        moved = np.maximum(ratio * here / np.maximum(offered, 1e-300), 1e-9)
+        full = full_probability(moved, room)
+        busy = np.minimum((at_port - offered + here) / (1 + here * full), 1.0)
+        loss = busy * full
+        # Like waiting_times: P(wait) * unit * E[packets to let pass].
+        one = position_moments(moved, room)[0]
+        arriving += weight * here
+        lost += weight * here * loss
+        accepted += weight * here * (1 - loss)
+        waited += weight * here * np.maximum(busy - loss, 0.0) * variability / share * one
+    return waited / np.maximum(accepted, 1e-300), lost / np.maximum(arriving, 1e-300)

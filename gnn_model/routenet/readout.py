@@ -1,0 +1,109 @@
+"""Readout: waits, spreads and losses as corrections of the analytic fixed point.
+
+Per hop: wait * exp(o_wait), loss through its logit; o moves between physical alternatives (see queue_features) and
+beyond.  Per path: deviation * exp(o_deviation), skew + o_skew, jitter * exp(o_jitter).  All corrections are 0 in a
+fresh network, which then equals the analytic predictor.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from gnn_model.queue_features import ALTERNATIVES
+from gnn_model.routenet.batch import GraphBatch
+
+LOGIT_LIMIT = 16.0
+LOSS_FLOOR = 1e-7
+NORMAL_90, NORMAL_99 = 1.2815515655446004, 2.3263478740408408
+SKEW_LIMITS = (-2.0, 4.0)
+
+
+@dataclass(frozen=True)
+class PathPrediction:
+    """Per path [paths] in the batch's order, times in units: mean, deviation, skew of the delay, jitter, loss.
+
+    ``hop_wait`` [hops]: the mean wait of the path's packets at each hop; ``queue_wait`` [queues]: that of all packets.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+    skew: Tensor
+    jitter: Tensor
+    loss: Tensor
+    hop_wait: Tensor
+    queue_wait: Tensor
+
+    def quantile(self, normal: float) -> Tensor:
+        """Quantile of the delay; ``normal`` is that of the standard normal distribution (Wilson and Hilferty 1931)."""
+        sixth = self.skew.clamp(*SKEW_LIMITS) / 6
+        sixth = torch.where(sixth.abs() < 1e-3, torch.full_like(sixth, 1e-3), sixth)
+        factor = ((1 + sixth * normal - sixth**2).clamp_min(0.0) ** 3 - 1) / (3 * sixth)
+        return self.mean + self.deviation * factor
+
+
+class Readout(nn.Module):
+    """Two small perceptrons: one reads every hop's message, one every path's final state."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.hop = _perceptron(2 * width, width, 2 + 2 * ALTERNATIVES)
+        self.path = _perceptron(width, width, 3)
+
+    def forward(self, path_state: Tensor, messages: Tensor, queue_state: Tensor, batch: GraphBatch) -> PathPrediction:
+        """Path states [paths, width], messages [hops, width] and queue states [queues, width] -> predictions."""
+        correction = self.hop(torch.cat([messages, queue_state.index_select(0, batch.hop_queue)], dim=1))
+        # How far to move towards each alternative physical answer, and what is still missing then.
+        towards = correction[:, 2:] * batch.queue_features[:, -2 * ALTERNATIVES :].index_select(0, batch.hop_queue)
+        wait_correction = correction[:, 0] + towards[:, :ALTERNATIVES].sum(1)
+        loss_correction = correction[:, 1] + 4 * towards[:, ALTERNATIVES:].sum(1)
+        factor = torch.exp(_bounded(wait_correction, 10.0))
+        hop_wait = batch.queue_wait.index_select(0, batch.hop_queue) * factor
+        hop_variance = (batch.queue_deviation.index_select(0, batch.hop_queue) * factor) ** 2
+
+        def along(values: Tensor) -> Tensor:
+            return values.new_zeros(batch.path_count).index_add(0, batch.hop_path, values)
+
+        mean = batch.path_fixed + along(hop_wait)
+        loss = batch.queue_loss.clamp(LOSS_FLOOR, 1 - 1e-4)
+        logit = torch.log(loss / (1 - loss)).index_select(0, batch.hop_queue) + _bounded(loss_correction, 20.0)
+        # log(1 - sigmoid(x)) = -softplus(x); what is lost at the floor is no loss.
+        log_pass = -nn.functional.softplus(logit.clamp(-LOGIT_LIMIT, LOGIT_LIMIT))
+        loss_path = -torch.expm1(along(log_pass))
+        on_path = self.path(path_state)
+        variance = along(hop_variance) + batch.path_own_deviation**2
+        deviation = torch.sqrt(variance + 1e-12) * torch.exp(_bounded(on_path[:, 0], 4.0))
+        jitter = (
+            batch.path_jitter
+            * deviation
+            / batch.path_deviation.clamp_min(1e-6)
+            * torch.exp(_bounded(on_path[:, 2], 4.0))
+        )
+        carried = hop_wait * batch.hop_weight
+        queue_wait = carried.new_zeros(len(batch.queue_wait)).index_add(0, batch.hop_queue, carried)
+        return PathPrediction(
+            mean=mean,
+            deviation=deviation,
+            skew=batch.path_skew + _bounded(on_path[:, 1], 4.0),
+            jitter=jitter,
+            loss=loss_path,
+            hop_wait=hop_wait,
+            queue_wait=queue_wait,
+        )
+
+
+def _bounded(values: Tensor, limit: float) -> Tensor:
+    """Smoothly kept within +-limit; about the value itself near 0."""
+    return limit * torch.tanh(values / limit)
+
+
+def _perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    last = nn.Linear(hidden, outputs)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    first = nn.Linear(inputs, hidden)
+    nn.init.kaiming_uniform_(first.weight, a=math.sqrt(5))
+    return nn.Sequential(first, nn.SiLU(), last)

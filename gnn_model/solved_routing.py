@@ -1,0 +1,99 @@
+"""The analytic fixed point laid open: what every queue and path would see, for models that learn what it misses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gnn_model.analytic import _Fixed, _fixed_point
+from gnn_model.analytic_delay import PathDelays, path_statistics
+from gnn_model.analytic_flows import flows_of
+from gnn_model.analytic_layout import Layout, PathPool, ports_of
+from gnn_model.analytic_queues import Ports, QueueInput, QueueState, Waits
+from topology_sync.routing import Routing
+from topology_sync.scenario import Scenario
+from topology_sync.values import BoolArray, FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class SolvedRouting:
+    """One routing of a scenario, solved.  Arrays of queues are [1, links, queues], of paths [paths] in layout order.
+
+    ``ordered_`` [links * queues]: mean wait and loss if weighted ports served their queues by priority, the one with
+    the least load per weight first, except that queues asking for more than their part share what is left.  A
+    scheduler that balances what the queues were served so far comes close to that.
+    """
+
+    queues: int
+    ports: Ports
+    layout: Layout
+    traffic: QueueInput
+    state: QueueState
+    waits: Waits
+    paths: PathDelays
+    ordered_wait_s: FloatArray
+    ordered_loss: FloatArray
+    ordered_before: FloatArray
+
+
+def solve_routing(scenario: Scenario, routing: Routing) -> SolvedRouting:
+    """Solve one routing of a scenario as :class:`gnn_model.analytic.AnalyticPredictor` does."""
+    pool = PathPool(scenario)
+    fixed = _Fixed(ports_of(scenario, pool.queues), pool.queues, flows_of(scenario.traffic))
+    layout = pool.layout([routing])
+    links = scenario.topology.link_count
+    traffic, state, waits, survival = _fixed_point(fixed, layout, links)
+    paths = path_statistics(
+        layout,
+        waits=waits,
+        load=np.minimum(state.ratio, 1 / state.ratio),
+        survival=survival,
+        capacity_bps=scenario.topology.capacity_bps,
+        propagation_s=scenario.topology.delay_s,
+        flows=fixed.flows,
+    )
+    wait, loss, before = _by_load_per_weight(fixed, layout, links, state, waits)
+    return SolvedRouting(pool.queues, fixed.ports, layout, traffic, state, waits, paths, wait, loss, before)
+
+
+def _by_load_per_weight(
+    fixed: _Fixed, layout: Layout, links: int, state: QueueState, waits: Waits
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Solve again with weighted ports as strict ones, queues numbered by load per weight, least first."""
+    ports = fixed.ports
+    offered = state.offered[0]
+    if not ports.weighted.any():
+        before = np.cumsum(offered, axis=-1) - offered
+        return waits.mean_s.reshape(-1), state.loss.reshape(-1), before.reshape(-1)
+    weighted: BoolArray = ports.weighted
+    per_weight = np.where(ports.weight > 0, offered / np.where(ports.weight > 0, ports.weight, 1.0), np.inf)
+    order = np.argsort(np.where(weighted[:, None], per_weight, np.arange(fixed.queues)), axis=-1, kind="stable")
+    rank = np.argsort(order, axis=-1, kind="stable")
+    number: IntArray = (np.arange(links)[:, None] * fixed.queues + rank).reshape(-1)
+    renumbered = replace(layout, hop_queue=tuple(number[queue] for queue in layout.hop_queue))
+    strict = replace(fixed, ports=replace(ports, strict=ports.strict | weighted, weighted=np.zeros_like(weighted)))
+    _, other, other_waits, _ = _fixed_point(strict, renumbered, links)
+    other_offered = other.offered[0]
+    before = (np.cumsum(other_offered, axis=-1) - other_offered).reshape(-1)
+    wait, loss = other_waits.mean_s.reshape(-1)[number], other.loss.reshape(-1)[number]
+    # Queues that ask for more than their part share what the others leave, by weight: as in the first solution.
+    saturated = (_saturated(offered, ports.weight, order) & weighted[:, None]).reshape(-1)
+    wait = np.where(saturated, waits.mean_s.reshape(-1), wait)
+    loss = np.where(saturated, state.loss.reshape(-1), loss)
+    return wait, loss, before[number]
+
+
+def _saturated(offered: FloatArray, weight: FloatArray, order: IntArray) -> BoolArray:
+    """Queues that get less than they are offered when each port's capacity is shared max-min fair by weight."""
+    left = np.ones(len(offered))
+    weights = weight.sum(axis=-1)
+    result = np.zeros(offered.shape, dtype=np.bool_)
+    rows = np.arange(len(offered))
+    for position in range(offered.shape[1]):
+        queue = order[:, position]
+        fair = left * weight[rows, queue] / np.maximum(weights, 1e-300)
+        result[rows, queue] = offered[rows, queue] > fair
+        left = np.maximum(left - np.minimum(offered[rows, queue], fair), 0.0)
+        weights = weights - weight[rows, queue]
+    return result

@@ -1,0 +1,1 @@
+"""Trained weights: one safetensors file per model beside its card in JSON."""

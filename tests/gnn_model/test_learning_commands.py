@@ -1,0 +1,48 @@
+"""``routewright train`` and ``evaluate`` on a small datanet directory, from the command line to the JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from gnn_model.learning_commands import register
+from tests.gnn_model.test_datanet import directory  # noqa: F401  (a fixture)
+from tests.gnn_model.test_datanet import Builder
+
+RUN = CliRunner()
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    program = typer.Typer()
+    register(program)
+    return program
+
+
+def test_train_then_evaluate(app: typer.Typer, directory: Builder, tmp_path: Path) -> None:  # noqa: F811
+    data, out = directory(), tmp_path / "run"
+    config = tmp_path / "config.json"
+    config.write_text('{"epochs": 2, "model": {"width": 8, "rounds": 2}}')
+    result = RUN.invoke(app, ["train", str(data), "--out", str(out), "--config", str(config), "--json"])
+    assert result.exit_code == 0, result.output
+    weights = out / "routenet.safetensors"
+    assert json.loads(result.stdout)["weights"] == str(weights)
+    result = RUN.invoke(app, ["evaluate", str(data), "--weights", str(weights), "--json"])
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    wanted = {"samples", "flows", "delay_mape", "delay_median_ape", "jitter_mape", "loss_mae", "baseline"}
+    assert wanted <= set(answer)
+    assert (answer["samples"], answer["flows"], answer["jitter_mape"]) == (1, 2, None)
+    assert answer["baseline"]["predictor"] == "analytic"
+    assert answer["seconds_per_sample"] > 0
+
+
+def test_evaluate_the_baseline_itself(app: typer.Typer, directory: Builder) -> None:  # noqa: F811
+    result = RUN.invoke(app, ["evaluate", str(directory()), "--predictor", "analytic", "--json"])
+    answer = json.loads(result.stdout)
+    assert answer["delay_mape"] == answer["baseline"]["delay_mape"]
+    assert RUN.invoke(app, ["evaluate", str(directory()), "--predictor", "analytic"]).exit_code == 0
