@@ -21,8 +21,8 @@ from controller.packets import decode_ipv4, is_host_ip, is_host_mac
 from controller.settings import ControllerSettings
 from controller.switches import Switches
 
-HELD_LIMIT = 4096
-HELD_PER_FLOW = 128
+HELD_LIMIT = 8192
+HELD_PER_FLOW = 1024
 HOLD_S = 3.0
 RELEASES_PER_S = 1000
 

@@ -77,7 +77,7 @@ class Switches:
         if old is not None:
             LOG.warning("switch %#x connected again; the older connection is dropped", datapath.id)
             old.close()
-            old.datapath.close()
+            hub.spawn(old.datapath.close)  # it tells Ryu, whose queue to us may be full while we are in a handler
         channel = SwitchChannel(datapath, self._settings.flow_mods_per_s, self._metrics)
         self._channels[datapath.id] = channel
         self._rules.pop(datapath.id, None)

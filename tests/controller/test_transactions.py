@@ -219,7 +219,7 @@ def test_too_many_waiting_plans_are_refused(directory: Path) -> None:
 
 
 @given(nets.samples(), st.integers(0, 120))
-@nets.searched(25)
+@nets.searched(8)
 def test_death_at_any_moment_converges_without_mixing_paths(drawn: Any, steps: int) -> None:
     """kill -9 after any number of messages and file writes: packets met the old or the new paths all the time, and the
     next process brings the switches to exactly one of the two intents."""
