@@ -10,8 +10,10 @@ import typer
 from typer.testing import CliRunner
 
 from gnn_model.learning_commands import register
-from tests.gnn_model.test_datanet import directory  # noqa: F401  (a fixture)
-from tests.gnn_model.test_datanet import Builder
+from tests.gnn_model.test_datanet import (
+    Builder,
+    directory,  # noqa: F401  (a fixture)
+)
 
 RUN = CliRunner()
 
