@@ -48,7 +48,7 @@ class TrafficProcesses:
         self._order(f"{self.start_ns}")
 
     def add(self, extra: Schedule, at_s: float) -> None:
-        """Send the packets of ``extra`` besides, its time 0 at ``at_s`` of the schedule, half a second ahead or more."""
+        """Send the packets of ``extra`` besides, its time 0 at ``at_s`` of the schedule, 0.5 s from now or more."""
         if at_s < self.elapsed_s + 0.5:
             raise ValueError("too late to add packets in order")
         extra.save(Path(self.job.added_file))

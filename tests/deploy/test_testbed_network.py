@@ -38,7 +38,7 @@ def test_shaping_has_a_bucket_smaller_than_any_packet_and_the_stated_queue() -> 
     script = shaping_commands([ShapedInterface("s1-eth2", 2e6, 50)])
     assert "rate 2000000bit burst 25 cburst 25" in script
     assert "pfifo limit 50" in script
-    assert script.count("\n") == 3
+    assert "protocol 0x88cc" in script  # LLDP does not wait behind data
 
 
 def test_operators_files_are_ones_that_an_operator_could_have_written(tmp_path: Path) -> None:
