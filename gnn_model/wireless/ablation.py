@@ -21,7 +21,7 @@ from gnn_model.wireless.model_file import TrainedModel
 from gnn_model.wireless.training import TrainingSettings, train
 from gnn_model.wireless.wcgcn import ModelSettings, PowerModel
 
-TRAINING = TrainingSettings(layouts=32, steps=600)
+TRAINING = TrainingSettings(layouts=32, steps=400)
 EVALUATIONS = ((50, 100), (400, 10))
 SEED = 99
 DECIBEL_SPAN = 20.0

@@ -122,6 +122,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Compare WCGCN and the hybrid with WMMSE and others on the same layouts; times on one thread."""
+    _compute_with_one_thread()
     from gnn_model.wireless.evaluation import EvaluationSettings, evaluate_size, result_to_json
     from gnn_model.wireless.model_file import shipped_model
 
@@ -159,6 +160,14 @@ def live(
     start = read_layout(layout)
     source = RecordedFeed(feed, start) if feed is not None else SyntheticFeed(start, intervals, interval_s, seed)
     PowerApplication(source, JsonLines(sys.stdout), start, _method(method), interval_s).run()
+
+
+def _compute_with_one_thread() -> None:
+    """Times are processor time: more threads would only add up.  Has to happen before numpy is loaded."""
+    import os
+
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
 
 
 def _method(name: str) -> Method:

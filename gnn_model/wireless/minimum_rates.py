@@ -12,8 +12,9 @@ from topology_sync.values import FloatArray
 
 DUAL_ROUNDS = 12
 DUAL_STEP = 0.5
-SCALES = np.concatenate(([0.0], np.geomspace(1e-6, 1.0, 31)))
+SCALES = np.concatenate(([0.0], np.geomspace(1e-6, 1.0, 24)))
 REPAIR_ITERATIONS = 300
+REPAIRED = 4
 TOLERANCE = 1e-6
 
 Solver = Callable[[FloatArray], FloatArray]
@@ -74,13 +75,29 @@ def with_minimum_rates(
     candidates = np.concatenate(proposals)
     least = smallest_powers(gains, minimum_rates)
     if least is not None:
-        candidates = _repaired(gains, candidates, minimum_rates, least)
-    rates = link_rates(gains[None], candidates)
+        candidates = _repaired(gains, _most_promising(gains, weights, minimum_rates, candidates), minimum_rates, least)
+    worth, missed = _judged(gains, weights, minimum_rates, candidates)
+    best = np.lexsort((-worth, missed.sum(-1).round(9)))[0]
+    return QualityOfService(candidates[best], missed[best], least is not None)
+
+
+def _judged(
+    gains: FloatArray, weights: FloatArray, minimum_rates: FloatArray, powers: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Weighted sum rate [proposals] and missed rates [proposals, links]."""
+    rates = link_rates(gains[None], powers)
     missed = np.maximum(minimum_rates - rates, 0.0)
     missed[missed <= TOLERANCE] = 0.0
-    order = np.lexsort((-(rates * weights).sum(-1), missed.sum(-1).round(9)))
-    best = order[0]
-    return QualityOfService(candidates[best], missed[best], least is not None)
+    return (rates * weights).sum(-1), missed
+
+
+def _most_promising(
+    gains: FloatArray, weights: FloatArray, minimum_rates: FloatArray, proposals: FloatArray
+) -> FloatArray:
+    """The proposals with the largest sum rates and those that miss least."""
+    worth, missed = _judged(gains, weights, minimum_rates, proposals)
+    chosen = {*np.argsort(-worth)[:REPAIRED].tolist(), *np.argsort(missed.sum(-1))[:REPAIRED].tolist()}
+    return proposals[sorted(chosen)]
 
 
 def _repaired(gains: FloatArray, proposals: FloatArray, minimum_rates: FloatArray, least: FloatArray) -> FloatArray:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from gnn_model.wireless.channel import Channels, Setting, generate
 from gnn_model.wireless.wcgcn import ModelSettings, PowerModel
 from gnn_model.wireless.wmmse import Interference
+from topology_sync.errors import InputError
 
 WARMUP_STEPS = 50
 GRADIENT_LIMIT = 1.0
@@ -68,9 +71,10 @@ def train(
     torch.manual_seed(settings.seed)
     model = kind(shape)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
+    told = json.dumps({"shape": asdict(shape), "training": asdict(settings)}, sort_keys=True)
     first = 0
     if checkpoint is not None and checkpoint.exists():
-        first = _restore(checkpoint, model, optimizer)
+        first = _restore(checkpoint, model, optimizer, told)
     started = time.perf_counter()
     sums = torch.zeros(2)
     for step in range(first, settings.steps):
@@ -81,7 +85,7 @@ def train(
         if (step + 1) % report_every == 0 or step + 1 == settings.steps:
             done = (step % report_every) + 1
             if checkpoint is not None:
-                _save(checkpoint, model, optimizer, step + 1)
+                _save(checkpoint, model, optimizer, step + 1, told)
             if report is not None:
                 alone, refined = (sums / done).tolist()
                 report(Progress(step + 1, settings.steps, alone, refined, time.perf_counter() - started))
@@ -132,18 +136,25 @@ def _schedule(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / WARMUP_STEPS) * (0.5 * (1.0 + math.cos(math.pi * step / steps)) + 0.01)
 
 
-def _save(path: Path, model: PowerModel, optimizer: torch.optim.Optimizer, step: int) -> None:
+def _save(path: Path, model: PowerModel, optimizer: torch.optim.Optimizer, step: int, told: str) -> None:
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".part")
-    save_file({**tensors, "step": torch.tensor(step)}, draft)
+    save_file({**tensors, "step": torch.tensor(step)}, draft, {"settings": told})
     draft.replace(path)
 
 
-def _restore(path: Path, model: PowerModel, optimizer: torch.optim.Optimizer) -> int:
-    tensors = load_file(path)
+def _restore(path: Path, model: PowerModel, optimizer: torch.optim.Optimizer, told: str) -> int:
+    try:
+        with safe_open(path, "pt") as file:
+            found = (file.metadata() or {}).get("settings")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as problem:
+        raise InputError(str(path), f"is a damaged checkpoint ({problem})", "remove it to start anew") from None
+    if found != told:
+        raise InputError(str(path), "is of a training with other settings", "remove it, or choose another name")
     step = int(tensors.pop("step"))
     model.load_state_dict({name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")})
     state: dict[int, dict[str, Any]] = {}

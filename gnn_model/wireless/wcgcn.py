@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.data import Batch, Data
 
 from gnn_model.wireless.features import EDGE_FEATURES, NODE_FEATURES, LinkGraph, link_graph
-from gnn_model.wireless.interference_conv import InterferenceConv
+from gnn_model.wireless.interference_conv import InterferenceConv, sparse_form
 from gnn_model.wireless.wmmse import Interference, wmmse_ratio
 
 SMALLEST_AMPLITUDE = 1e-4
@@ -54,6 +56,21 @@ class PowerModel(nn.Module):
         for convolution in self._rounds():
             states = convolution.forward_regular(states, graph.neighbours, graph.edges)
         return at_full_scale(self.head(states).sigmoid().transpose(-1, -2).clamp(min=SMALLEST_AMPLITUDE))
+
+    def proposals_of_sizes(self, layouts: Sequence[Tensor], weights: Sequence[Tensor] | None = None) -> list[Tensor]:
+        """Amplitudes [outputs, links] for each of ``layouts`` [links, links] of any sizes, as one sparse graph."""
+        graphs = []
+        for index, gains in enumerate(layouts):
+            graph = self.graph(gains[None], None if weights is None else weights[index][None])
+            edge_index, edges = sparse_form(graph.neighbours[0], graph.edges[0])
+            graphs.append(Data(x=graph.nodes[0], edge_index=edge_index, edge_attr=edges))
+        batch = Batch.from_data_list(graphs)
+        states = self.embedding(batch.x)
+        for convolution in self._rounds():
+            states = convolution(states, batch.edge_index, batch.edge_attr)
+        amplitudes = self.head(states).sigmoid().clamp(min=SMALLEST_AMPLITUDE)
+        parts = amplitudes.split([len(gains) for gains in layouts])
+        return [at_full_scale(part.transpose(0, 1)) for part in parts]
 
     def graph(self, gains: Tensor, weights: Tensor | None = None) -> LinkGraph:
         """What the model sees of the layouts."""

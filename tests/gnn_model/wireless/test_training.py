@@ -9,6 +9,7 @@ import torch
 
 from gnn_model.wireless.training import Progress, TrainingSettings, train
 from gnn_model.wireless.wcgcn import ModelSettings, PowerModel
+from topology_sync.errors import InputError
 
 SMALL = ModelSettings(width=8, message_width=8, rounds=2, neighbours=6, outputs=2, refinements=2)
 
@@ -33,6 +34,16 @@ def test_an_interrupted_training_ends_at_the_same_weights(tmp_path: Path) -> Non
         train(SMALL, settings, checkpoint, interrupt, report_every=2)
     resumed = train(SMALL, settings, checkpoint, report_every=2)
     torch.testing.assert_close(parameters(resumed), parameters(train(SMALL, settings)), rtol=0.0, atol=0.0)
+
+
+def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "model.checkpoint"
+    train(SMALL, TrainingSettings(links=5, layouts=2, steps=2), checkpoint)
+    with pytest.raises(InputError, match="other settings"):
+        train(SMALL, TrainingSettings(links=5, layouts=2, steps=3), checkpoint)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:40])
+    with pytest.raises(InputError, match="damaged checkpoint"):
+        train(SMALL, TrainingSettings(links=5, layouts=2, steps=2), checkpoint)
 
 
 @pytest.mark.parametrize("distances_only", [False, True])

@@ -76,6 +76,19 @@ def test_trained_at_50_links_it_beats_wmmse_and_carries_over_to_400(
         assert sum_rate(gains, powers.numpy()).mean() >= goal * reference
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_layouts_of_different_sizes_in_one_sparse_graph_give_what_batches_give(weighted: bool) -> None:
+    model = shipped_model("channels").model
+    layouts = [gains_of(links, 1, links) for links in (1, 7, 40)]
+    weights = [torch.rand(1, gains.shape[-1]) + 0.1 for gains in layouts] if weighted else None
+    together = model.proposals_of_sizes(
+        [gains[0] for gains in layouts], None if weights is None else [row[0] for row in weights]
+    )
+    for index, gains in enumerate(layouts):
+        alone = model.proposals(gains, None if weights is None else weights[index])
+        torch.testing.assert_close(together[index], alone[0], rtol=1e-4, atol=1e-5)
+
+
 def test_weights_move_rate_to_the_links_that_have_them() -> None:
     model = shipped_model("channels").model
     gains = gains_of(50, 40, 6)
