@@ -51,7 +51,8 @@ _CALM = 0.8  # largest part of a goal that may be predicted for the base traffic
 _GOOD = 0.75  # ... and for the routing that solves the event
 _CLEARLY_VIOLATED = 1.3  # a demand counts as violated from this multiple of a goal
 _LEAST_VIOLATED = 4
-_DRAWS = 60
+_DRAWS = 90
+_SHARES = (1.0, 0.6, 0.35)  # of the usual number of demands, tried in turn
 _PATHS_TRIED = 8
 _MOST_BASE_DEMANDS = 100
 _LEAST_PACKETS_PER_S = 6.0
@@ -179,8 +180,9 @@ def make_scenario(kind: Kind, topology_name: str, source: Scenario, seed: int) -
     topology = emulated_topology(source.topology)
     random = np.random.default_rng([seed, KINDS.index(kind)])
     refused: dict[str, int] = {}
-    for _ in range(_DRAWS):
-        base = _base_scenario(topology_name, topology, source.traffic, random)
+    for draw in range(_DRAWS):
+        share = _SHARES[draw * len(_SHARES) // _DRAWS]
+        base = _base_scenario(topology_name, topology, source.traffic, random, share)
         if not _meets(base, base.routing, _CALM):
             reason = "fewest-hops routing misses goals already with the base traffic"
         elif base.routing.max_utilisation(base.traffic, topology) > _FULLEST_BASE:
@@ -217,18 +219,20 @@ def emulator_load_ratio(scenario: Scenario) -> float:
     return float(rate @ switches) / EMULATOR_SWITCH_HOPS_PER_S
 
 
-def _base_scenario(name: str, topology: Topology, shape: TrafficMatrix, random: np.random.Generator) -> Scenario:
-    """Voice and video between some pairs, default between all, default scaled so that the fullest link is as wanted."""
+def _base_scenario(
+    name: str, topology: Topology, shape: TrafficMatrix, random: np.random.Generator, share: float
+) -> Scenario:
+    """Voice, video and default between some pairs, default scaled so that the fullest link is as wanted.
+
+    ``share`` of the usual number of demands: sparse networks cannot carry all of them.
+    """
     pairs = [(one, two) for one in range(topology.node_count) for two in range(topology.node_count) if one != two]
     weight = _pair_weights(pairs, topology, shape, random)
     names = topology.node_names
     demands: list[Demand] = []
     for entry in CLASSES:
-        chosen: Sequence[int] = range(len(pairs))
-        if entry.pairs:
-            chosen = random.choice(len(pairs), min(entry.pairs, len(pairs)), replace=False).tolist()
-        elif len(pairs) > _MOST_BASE_DEMANDS:
-            chosen = random.choice(len(pairs), _MOST_BASE_DEMANDS, replace=False).tolist()
+        wanted = max(1, round(share * (entry.pairs or _MOST_BASE_DEMANDS)))
+        chosen = random.choice(len(pairs), min(wanted, len(pairs)), replace=False).tolist()
         for index in chosen:
             one, two = pairs[index]
             demands.append(
