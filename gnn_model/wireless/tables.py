@@ -106,27 +106,44 @@ def _table(head: Iterable[str], rows: Iterable[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def main() -> None:
-    """Print all tables for which there is a file."""
-    parser = argparse.ArgumentParser(description="Tables of docs/wireless.md.")
-    parser.add_argument("--from", dest="directory", type=Path, default=Path("docs/wireless"))
-    directory = parser.parse_args().directory
+def all_tables(directory: Path) -> dict[str, str]:
+    """Every table for which there is a file in ``directory``, by name."""
 
     def told(name: str) -> Any:
-        path = directory / name
+        path = directory / f"{name}.json"
         return json.loads(path.read_text()) if path.exists() else None
 
-    for name in ("evaluation.json", "weighted.json", "distances.json"):
-        evaluation = told(name)
-        if evaluation:
-            print(f"{name}\n\n{quality(evaluation)}\n{others(evaluation)}")
-            if "seconds_batch" in evaluation["sizes"][0] and name == "evaluation.json":
-                print(f"batch\n\n{times(evaluation, 'seconds_batch')}\nsingle\n\n{times(evaluation, 'seconds_single')}")
-                print(equal_quality(evaluation))
-    for name, draw in (("curves.json", curves), ("ablation.json", ablation)):
-        data = told(name)
-        if data:
-            print(f"{name}\n\n{draw(data)}")
+    tables = {}
+    for name in ("evaluation", "weighted", "distances"):
+        if found := told(name):
+            tables |= {f"{name} quality": quality(found), f"{name} others": others(found)}
+            if name == "evaluation":
+                tables["times batch"] = times(found, "seconds_batch")
+                tables["times single"] = times(found, "seconds_single")
+                tables["equal quality"] = equal_quality(found)
+    for name, draw in (("curves", curves), ("ablation", ablation)):
+        if found := told(name):
+            tables[name] = draw(found)
+    return tables
+
+
+def filled(document: str, tables: dict[str, str]) -> str:
+    """``document`` with each table put between its ``<!-- table NAME -->`` and ``<!-- end -->``."""
+    for name, table in tables.items():
+        start, end = f"<!-- table {name} -->\n", "<!-- end -->"
+        before, found, rest = document.partition(start)
+        if found:
+            document = before + start + table + end + rest.partition(end)[2]
+    return document
+
+
+def main() -> None:
+    """Put the tables into the document."""
+    parser = argparse.ArgumentParser(description="Tables of docs/wireless.md.")
+    parser.add_argument("--from", dest="directory", type=Path, default=Path("docs/wireless"))
+    parser.add_argument("--into", type=Path, default=Path("docs/wireless.md"))
+    options = parser.parse_args()
+    options.into.write_text(filled(options.into.read_text(), all_tables(options.directory)))
 
 
 if __name__ == "__main__":

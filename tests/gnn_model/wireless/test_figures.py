@@ -69,3 +69,10 @@ def test_ablations_take_away_what_they_say() -> None:
     linear = LinearGains(shape).graph(gains)
     first = (gains[0, 0, linear.neighbours[0, 0, 0]] / gains[0, 0, 0]).sqrt().clamp(max=10.0)
     torch.testing.assert_close(linear.edges[0, 0, 0, 0], first, rtol=1e-4, atol=1e-6)
+
+
+def test_a_table_stands_between_its_marks_however_often_it_is_filled_in() -> None:
+    document = "a\n<!-- table x -->\nold\n<!-- end -->\nb\n<!-- table y -->\n<!-- end -->\n"
+    once = tables.filled(document, {"x": "| new |\n", "z": "nowhere"})
+    assert once == "a\n<!-- table x -->\n| new |\n<!-- end -->\nb\n<!-- table y -->\n<!-- end -->\n"
+    assert tables.filled(once, {"x": "| new |\n"}) == once
