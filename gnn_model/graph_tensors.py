@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from gnn_model.queue_features import QUEUE_FEATURES, WAIT_LIMIT, queue_features
+from gnn_model.queue_features import QUEUE_FEATURES, queue_features, wait_limit
 from gnn_model.solved_routing import SolvedRouting, solve_routing
 from topology_sync.routing import Routing
 from topology_sync.scenario import Scenario
@@ -70,6 +70,9 @@ class GraphTensors:
     hop_weight: Features  # [hops] part of the queue's packets that belong to the path; sums to 1 per queue
     queue_features: Features  # [queues, len(QUEUE_FEATURES)]
     queue_wait: Features  # [queues] analytic mean wait of accepted packets, in units
+    queue_limit: (
+        Features  # [queues] longest mean wait that is believed, in units: a starved queue serves hardly anybody
+    )
     queue_deviation: Features  # [queues] analytic deviation of that wait, in units
     queue_loss: Features  # [queues] analytic
     queue_link: IntArray  # [queues] position in the links here
@@ -201,6 +204,7 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
         np.log(room_of_link) / 4,
     ]
     deviation = np.sqrt(np.maximum(waits.variance_s2.reshape(-1), 0.0))
+    limit = wait_limit(scenario, used // solved.queues) * service[used]
     return GraphTensors(
         unit_s=unit,
         demand_count=traffic.demand_count,
@@ -219,10 +223,9 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
         queue_features=queue_features(
             scenario, solved, used, hop_used, packets * own, on[hop_path], off[hop_path], _codes(arrivals)[hop_path]
         ),
-        queue_wait=_single(np.clip(wait[used], LEAST_WAIT * service[used], WAIT_LIMIT * service[used]) / unit),
-        queue_deviation=_single(
-            np.clip(deviation[used], LEAST_WAIT * service[used], WAIT_LIMIT * service[used]) / unit
-        ),
+        queue_wait=_single(np.clip(wait[used], LEAST_WAIT * service[used], limit) / unit),
+        queue_limit=_single(limit / unit),
+        queue_deviation=_single(np.clip(deviation[used], LEAST_WAIT * service[used], limit) / unit),
         queue_loss=_single(loss[used]),
         queue_link=used_link.astype(np.int64),
         queue_number=used.astype(np.int64),

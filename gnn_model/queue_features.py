@@ -43,6 +43,9 @@ QUEUE_FEATURES = (
     "log_service_over_port",
     "ordered_before",
     "load_per_weight",
+    "log_offered_over_fair",
+    "others_busy_weight",
+    "others_saturated_weight",
     "log_wait_quasi_static",
     "log_wait_ordered",
     "logit_loss_quasi_static",
@@ -51,7 +54,8 @@ QUEUE_FEATURES = (
 """The last four are alternatives to the analytic wait and loss, as differences of logarithms and of logits / 4."""
 
 ALTERNATIVES = 2
-WAIT_FLOOR, WAIT_LIMIT = 1e-4, 2e3
+WAIT_FLOOR = 1e-4
+LEAST_SHARE = 1 / 32  # of the server: a queue with less serves hardly anybody but what came before it starved
 
 
 def queue_features(
@@ -87,6 +91,7 @@ def queue_features(
     busy = state.busy.reshape(-1)[link]
     physical_room = np.maximum(topology.queue_packets[link], 1.0)
 
+    limit = wait_limit(scenario, link)
     load = collect(hop_load)
     some = np.where(load > 0, load, 1.0)
     parts = [collect(hop_load * (hop_model == model)) / some for model in range(len(ARRIVAL_MODELS))]
@@ -103,6 +108,9 @@ def queue_features(
     port_weight = solved.ports.weight.reshape(-1)[used]
     all_weights = solved.ports.weight.sum(axis=-1)[link]
     weighted = np.isin(discipline, ("wfq", "drr"))
+    part_of_weight = solved.ports.weight / np.maximum(solved.ports.weight.sum(axis=-1, keepdims=True), 1e-300)
+    part_of_weight = np.where(solved.ports.weighted[:, None], part_of_weight, 0.0)
+    is_saturated = (state.offered[0] > solved.fair_share.reshape(-1, queues)).astype(np.float64)
     offered_all = state.offered.reshape(-1, queues)
     before = (np.cumsum(offered_all, axis=-1) - offered_all).reshape(-1)[used]
     port_service = (state.offered * state.service_s).sum(axis=-1).reshape(-1)[link] / np.maximum(at_port, 1e-300)
@@ -116,7 +124,7 @@ def queue_features(
         np.log(np.clip(variability, 0.05, 50.0)),
         np.log(physical_room) / 2,
         np.log(np.clip(room, 0.1, 1e4)) / 2,
-        _log_wait(wait / service),
+        _log_wait(wait / service, limit),
         np.log(np.clip(deviation / np.maximum(wait, 1e-300), 1e-2, 1e2)),
         _logit(loss),
         busy,
@@ -131,8 +139,11 @@ def queue_features(
         np.log(np.clip(service / np.maximum(port_service, 1e-300), 0.02, 50.0)),
         np.minimum(solved.ordered_before[used], 2.0),
         np.where(weighted, np.log(np.clip(offered * all_weights / np.maximum(port_weight, 1e-300), 1e-3, 1e2)), 0.0),
-        _log_wait(slow_wait) - _log_wait(wait / service),
-        _log_wait(solved.ordered_wait_s[used] / service) - _log_wait(wait / service),
+        np.log(np.clip(offered / np.maximum(solved.fair_share[used], 1e-4), 1e-3, 30.0)),
+        np.log1p(50 * _others(np.minimum(state.ratio, 1.0)[0], part_of_weight).reshape(-1)[used]) / 2,
+        np.log1p(50 * _others(is_saturated, part_of_weight).reshape(-1)[used]) / 2,
+        _log_wait(slow_wait, limit) - _log_wait(wait / service, limit),
+        _log_wait(solved.ordered_wait_s[used] / service, limit) - _log_wait(wait / service, limit),
         _logit(slow_loss) - _logit(loss),
         _logit(np.clip(solved.ordered_loss[used], 0.0, 1.0)) - _logit(loss),
     ]
@@ -141,9 +152,22 @@ def queue_features(
     )
 
 
-def _log_wait(wait: FloatArray) -> FloatArray:
+def wait_limit(scenario: Scenario, link: IntArray) -> FloatArray:
+    """Longest mean wait that is believed, in service times, for queues at these links."""
+    limit: FloatArray = np.maximum(scenario.topology.queue_packets[link], 1.0) / LEAST_SHARE
+    return limit
+
+
+def _others(busy: FloatArray, weight: FloatArray) -> FloatArray:
+    """Weight of the other queues that are busy, [links, queues]: what a round of a round-robin scheduler takes."""
+    total = busy * weight
+    result: FloatArray = total.sum(axis=-1, keepdims=True) - total
+    return result
+
+
+def _log_wait(wait: FloatArray, limit: FloatArray) -> FloatArray:
     """Logarithm of waits in service times, bounded: a starved queue serves what it got before it starved."""
-    result: FloatArray = np.log(np.clip(wait, WAIT_FLOOR, WAIT_LIMIT))
+    result: FloatArray = np.log(np.clip(wait, WAIT_FLOOR, limit))
     return result
 
 

@@ -20,6 +20,9 @@ from topology_sync.values import BoolArray, FloatArray, IntArray
 class SolvedRouting:
     """One routing of a scenario, solved.  Arrays of queues are [1, links, queues], of paths [paths] in layout order.
 
+    ``fair_share`` [links * queues]: the part of the capacity that a queue may use if all shared it max-min fair by weight
+    (1 where the port has no weights).
+
     ``ordered_`` [links * queues]: mean wait and loss if weighted ports served their queues by priority, the one with
     the least load per weight first, except that queues asking for more than their part share what is left.  A
     scheduler that balances what the queues were served so far comes close to that.
@@ -35,6 +38,7 @@ class SolvedRouting:
     ordered_wait_s: FloatArray
     ordered_loss: FloatArray
     ordered_before: FloatArray
+    fair_share: FloatArray
 
 
 def solve_routing(scenario: Scenario, routing: Routing) -> SolvedRouting:
@@ -53,19 +57,19 @@ def solve_routing(scenario: Scenario, routing: Routing) -> SolvedRouting:
         propagation_s=scenario.topology.delay_s,
         flows=fixed.flows,
     )
-    wait, loss, before = _by_load_per_weight(fixed, layout, links, state, waits)
-    return SolvedRouting(pool.queues, fixed.ports, layout, traffic, state, waits, paths, wait, loss, before)
+    ordered = _by_load_per_weight(fixed, layout, links, state, waits)
+    return SolvedRouting(pool.queues, fixed.ports, layout, traffic, state, waits, paths, *ordered)
 
 
 def _by_load_per_weight(
     fixed: _Fixed, layout: Layout, links: int, state: QueueState, waits: Waits
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Solve again with weighted ports as strict ones, queues numbered by load per weight, least first."""
     ports = fixed.ports
     offered = state.offered[0]
     if not ports.weighted.any():
         before = np.cumsum(offered, axis=-1) - offered
-        return waits.mean_s.reshape(-1), state.loss.reshape(-1), before.reshape(-1)
+        return waits.mean_s.reshape(-1), state.loss.reshape(-1), before.reshape(-1), np.ones(offered.size)
     weighted: BoolArray = ports.weighted
     per_weight = np.where(ports.weight > 0, offered / np.where(ports.weight > 0, ports.weight, 1.0), np.inf)
     order = np.argsort(np.where(weighted[:, None], per_weight, np.arange(fixed.queues)), axis=-1, kind="stable")
@@ -78,22 +82,23 @@ def _by_load_per_weight(
     before = (np.cumsum(other_offered, axis=-1) - other_offered).reshape(-1)
     wait, loss = other_waits.mean_s.reshape(-1)[number], other.loss.reshape(-1)[number]
     # Queues that ask for more than their part share what the others leave, by weight: as in the first solution.
-    saturated = (_saturated(offered, ports.weight, order) & weighted[:, None]).reshape(-1)
+    fair = np.where(weighted[:, None], _max_min_fair(offered, ports.weight, order), 1.0)
+    saturated = (weighted[:, None] & (offered > fair)).reshape(-1)
     wait = np.where(saturated, waits.mean_s.reshape(-1), wait)
     loss = np.where(saturated, state.loss.reshape(-1), loss)
-    return wait, loss, before[number]
+    return wait, loss, before[number], fair.reshape(-1)
 
 
-def _saturated(offered: FloatArray, weight: FloatArray, order: IntArray) -> BoolArray:
-    """Queues that get less than they are offered when each port's capacity is shared max-min fair by weight."""
+def _max_min_fair(offered: FloatArray, weight: FloatArray, order: IntArray) -> FloatArray:
+    """Part of each port's capacity that each queue may use, [links, queues]; ``order``: by load per weight."""
     left = np.ones(len(offered))
     weights = weight.sum(axis=-1)
-    result = np.zeros(offered.shape, dtype=np.bool_)
+    result = np.ones(offered.shape)
     rows = np.arange(len(offered))
     for position in range(offered.shape[1]):
         queue = order[:, position]
         fair = left * weight[rows, queue] / np.maximum(weights, 1e-300)
-        result[rows, queue] = offered[rows, queue] > fair
+        result[rows, queue] = fair
         left = np.maximum(left - np.minimum(offered[rows, queue], fair), 0.0)
         weights = weights - weight[rows, queue]
     return result

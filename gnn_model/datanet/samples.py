@@ -1,8 +1,8 @@
 """Samples of datanet directories as scenarios with labels.
 
 Which rate is fed.  ``traffic.txt`` holds the rate a flow was *offered* with, ``simulationResults.txt`` the rate the
-simulator *measured* while it ran.  The published models take the measured one, so it is the default for comparing with
-them; ``rate="offered"`` is what a planner knows beforehand.  They differ by the chance of one run (about 1 %), but for
+simulator *measured* while it ran, and with it the mean size of the packets that were in fact sent.  The published
+models take what was measured (as an operator has it from byte and packet counters), so it is the default; ``rate="offered"`` is what a planner knows beforehand.  They differ by the chance of one run (about 1 %), but for
 ON-OFF sources measured rates are higher throughout (2022: by 16 % on average, more for slow ones): their generator
 sends one more packet per period than its parameters say.  Masked results hold -1: then the offered rate is fed.
 
@@ -200,11 +200,12 @@ def _scenario(
     paths: Paths,
     measured: FlowLabels | None,
 ) -> Scenario:
-    rate = np.array([flow.rate_bps for flow in flows])
+    rate = np.array([flow.rate_bps for flow in flows], dtype=np.float64)
+    bits = np.array([flow.packet_bits_mean for flow in flows], dtype=np.float64)
     if measured is not None:
-        # Packet rate times mean size: the few packets of a run rarely have exactly their mean size.
-        mean = np.array([flow.packet_bits_mean for flow in flows])
-        rate = np.where(np.isfinite(measured.measured_packets_per_s), measured.measured_packets_per_s * mean, rate)
+        known = (measured.measured_bps > 0) & (measured.measured_packets_per_s > 0)
+        rate = np.where(known, measured.measured_bps, rate)
+        bits = np.where(known, measured.measured_bps / np.where(known, measured.measured_packets_per_s, 1.0), bits)
     classes = sorted({(_class_name(flow), flow.tos) for flow in flows})
     index = {name: position for position, (name, _) in enumerate(classes)}
     ends = [divmod(flow.pair, graph.node_count) for flow in flows]
@@ -214,7 +215,7 @@ def _scenario(
         target=int_array([target for _, target in ends]),
         traffic_class=int_array([index[_class_name(flow)] for flow in flows]),
         rate_bps=float_array(rate),
-        packet_bits_mean=float_array([flow.packet_bits_mean for flow in flows]),
+        packet_bits_mean=float_array(bits),
         packet_size=tuple(flow.packet_size for flow in flows),
         arrivals=tuple(flow.arrivals for flow in flows),
     )

@@ -41,6 +41,7 @@ class GraphBatch:
     hop_weight: Tensor
     queue_features: Tensor
     queue_wait: Tensor
+    queue_limit: Tensor
     queue_deviation: Tensor
     queue_loss: Tensor
     queue_link: Tensor
@@ -104,6 +105,7 @@ def collate(graphs: Sequence[GraphTensors]) -> GraphBatch:
         hop_weight=joined("hop_weight", hop),
         queue_features=joined("queue_features"),
         queue_wait=joined("queue_wait"),
+        queue_limit=joined("queue_limit"),
         queue_deviation=joined("queue_deviation"),
         queue_loss=joined("queue_loss"),
         queue_link=torch.from_numpy(queue_link),

@@ -19,7 +19,7 @@ class ModelConfig:
     """Size of the network; the numbers of features are part of it, so that weights of another layout are refused."""
 
     width: int = 32
-    rounds: int = 4
+    rounds: int = 2
     path_features: int = len(PATH_FEATURES)
     hop_features: int = len(HOP_FEATURES)
     queue_features: int = len(QUEUE_FEATURES)

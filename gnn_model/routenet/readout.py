@@ -62,6 +62,7 @@ class Readout(nn.Module):
         loss_correction = correction[:, 1] + 4 * towards[:, ALTERNATIVES:].sum(1)
         factor = torch.exp(_bounded(wait_correction, 10.0))
         hop_wait = batch.queue_wait.index_select(0, batch.hop_queue) * factor
+        hop_wait = torch.minimum(hop_wait, batch.queue_limit.index_select(0, batch.hop_queue))
         hop_variance = (batch.queue_deviation.index_select(0, batch.hop_queue) * factor) ** 2
 
         def along(values: Tensor) -> Tensor:

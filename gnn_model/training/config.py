@@ -21,8 +21,8 @@ class TrainingConfig:
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
-    epochs: int = 40
-    hops_per_batch: int = 12_000
+    epochs: int = 20
+    hops_per_batch: int = 8_000
     learning_rate: float = 2e-3
     final_learning_rate: float = 2e-5
     warm_up: float = 0.03

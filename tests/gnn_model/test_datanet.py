@@ -111,8 +111,8 @@ def test_2020_layout(directory: Builder) -> None:
     assert [path[0].links for path in scenario.routing.paths] == [(0,), (0, 2)]
     assert [scenario.traffic.class_name(flow) for flow in (0, 1)] == ["tos1", "tos0"]
     assert scenario.traffic.arrivals == (Arrivals("poisson"), Arrivals("onoff", on_s=5, off_s=5))
-    assert scenario.traffic.packet_bits_mean.tolist() == [1000.0, 790.0]
-    assert scenario.traffic.rate_bps == pytest.approx([0.49 * 1000, 0.49 * 790])
+    assert scenario.traffic.packet_bits_mean == pytest.approx([510 / 0.49] * 2)
+    assert scenario.traffic.rate_bps == pytest.approx([510.0, 510.0])
     assert sample.labels.delay_s.tolist() == [0.3, 0.3]
     assert sample.labels.delay_variance_s2.tolist() == [0.02, 0.02]
     assert sample.labels.loss_ratio == pytest.approx([0.1, 0.1])
@@ -125,6 +125,7 @@ def test_2020_layout(directory: Builder) -> None:
 def test_offered_rates_are_those_of_the_traffic_file(directory: Builder) -> None:
     (sample,) = iterate_samples(directory(), rate="offered")
     assert sample.scenario.traffic.rate_bps.tolist() == [500.0, 790.0]
+    assert sample.scenario.traffic.packet_bits_mean.tolist() == [1000.0, 790.0]
 
 
 def test_2021_layout_has_node_paths_and_occupancies_in_packets(directory: Builder) -> None:
@@ -139,8 +140,8 @@ def test_2021_layout_has_node_paths_and_occupancies_in_packets(directory: Builde
 def test_2022_layout_has_buffers_in_bits_and_queues_by_service(directory: Builder) -> None:
     usage = ";".join(["-1", "0.5,0.1,900:0.2,0,1500,4000,800:0.3,0.1,2700,8000,900:-1,-1,-1,-1,-1", *["-1"] * 7])
     (sample,) = iterate_samples(directory("DRR", bits=True, usage=usage))
-    mean = (1000 + 790) / 2
-    assert sample.scenario.topology.queue_packets.tolist() == [round(8000 / mean), 9, 10, 9]
+    mean = 510 / 0.49
+    assert sample.scenario.topology.queue_packets.tolist() == [round(8000 / mean)] * 4
     assert [sample.scenario.topology.schedulers[0].queue_of(name) for name in ("tos0", "tos1")] == [1, 0]
     assert sample.queues is not None
     assert sample.queues.wait_s[0, :2].tolist() == pytest.approx([700 / 10000, 1800 / 10000])
