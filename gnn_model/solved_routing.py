@@ -20,8 +20,8 @@ from topology_sync.values import BoolArray, FloatArray, IntArray
 class SolvedRouting:
     """One routing of a scenario, solved.  Arrays of queues are [1, links, queues], of paths [paths] in layout order.
 
-    ``fair_share`` [links * queues]: the part of the capacity that a queue may use if all shared it max-min fair by weight
-    (1 where the port has no weights).
+    ``fair_share`` [links * queues]: the part of the capacity that a queue may use if all shared it max-min fair by
+    weight (1 where the port has no weights).
 
     ``ordered_`` [links * queues]: mean wait and loss if weighted ports served their queues by priority, the one with
     the least load per weight first, except that queues asking for more than their part share what is left.  A

@@ -2,9 +2,10 @@
 
 Which rate is fed.  ``traffic.txt`` holds the rate a flow was *offered* with, ``simulationResults.txt`` the rate the
 simulator *measured* while it ran, and with it the mean size of the packets that were in fact sent.  The published
-models take what was measured (as an operator has it from byte and packet counters), so it is the default; ``rate="offered"`` is what a planner knows beforehand.  They differ by the chance of one run (about 1 %), but for
-ON-OFF sources measured rates are higher throughout (2022: by 16 % on average, more for slow ones): their generator
-sends one more packet per period than its parameters say.  Masked results hold -1: then the offered rate is fed.
+models take what was measured (as an operator has it from byte and packet counters), so it is the default;
+``rate="offered"`` is what a planner knows beforehand.  They differ by the chance of one run (about 1 %), but for ON-OFF
+sources measured rates are higher throughout (2022: by 16 % on average, more for slow ones): their generator sends about
+one more packet per period than its parameters say.  Masked results hold -1: then the offered rate is fed.
 
 Time units of the files are taken as seconds.  Buffers of 2020 and 2021 are packets per queue; those of 2022 are bits
 per queue and become ``round(bits / mean packet on the link)`` packets.
