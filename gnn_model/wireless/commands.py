@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gnn_model.wireless.recommend import Method, Recommendation
     from gnn_model.wireless.training import Progress
 
+MAX_GAINS = 80_000_000
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 ModelOption = Annotated[Path | None, typer.Option(metavar="CARD.json", help="A model of your own training.")]
 MethodOption = Annotated[str, typer.Option(help="hybrid, wcgcn or wmmse.")]
@@ -125,12 +126,15 @@ def evaluate(
     _compute_with_one_thread()
     from gnn_model.wireless.evaluation import EvaluationSettings, evaluate_size, result_to_json
     from gnn_model.wireless.model_file import shipped_model
+    from topology_sync.errors import InputError
 
     setting = _setting(density, shadowing, fading)
     trained = _model(model) or shipped_model("distances" if distances_only else "channels")
     results = []
     for size in _sizes(links):
         count = layouts or (500 if size <= 100 else 50)
+        if count * size**2 > MAX_GAINS:
+            raise InputError("--layouts", f"{count} layouts of {size} links do not fit the memory", "give fewer")
         settings = EvaluationSettings(size, count, seed, best_of, setting, distances_only, weighted)
         results.append(evaluate_size(settings, trained))
         if not as_json:

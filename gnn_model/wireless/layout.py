@@ -27,6 +27,8 @@ MAX_LINKS = 5000
 MAX_METRES = 1e7
 MAX_DB = 400.0
 MAX_RATE = 100.0
+MAX_OVER_NOISE_DB = 150.0
+"""Full power without any loss is 142 dB over the noise in the setting of the paper."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,10 +84,12 @@ def layout_from_json(data: object) -> Layout:
     if not measured.all():
         computed = 10.0 * np.log10(_path_gains(setting, links))
         gains_db = np.where(measured, gains_db, computed)
+    over_noise_db = gains_db + power_dbm - noise_dbm
+    check_over_noise(over_noise_db, "gains_db")
     return Layout(
         name=whole.text("name", "layout"),
         links=names,
-        gains=float_array(10.0 ** ((gains_db + power_dbm - noise_dbm) / 10.0)),
+        gains=float_array(10.0 ** (over_noise_db / 10.0)),
         measured=bool_array(measured),
         weights=float_array([link.number("weight", 0.0, 1e6, 1.0) for link in links]),
         minimum_rates=float_array([link.number("min_rate_bit_s_hz", 0.0, MAX_RATE, 0.0) for link in links]),
@@ -126,6 +130,14 @@ def gains_matrix(rows: list[Any], links: int, place: str) -> FloatArray:
                 gain = check_number(value, f"{here}[{sender}]", -MAX_DB, MAX_DB, False, InputError)
                 gains_db[receiver, sender] = gain
     return gains_db
+
+
+def check_over_noise(over_noise_db: FloatArray, place: str) -> None:
+    """Raise InputError where a signal would be stronger than any real one; NaN passes."""
+    if (over_noise_db > MAX_OVER_NOISE_DB).any():
+        receiver, sender = np.argwhere(over_noise_db > MAX_OVER_NOISE_DB)[0]
+        problem = f"is {over_noise_db[receiver, sender]:.0f} dB over the noise at full power"
+        raise InputError(f"{place}[{receiver}][{sender}]", problem, f"give at most {MAX_OVER_NOISE_DB:.0f} dB")
 
 
 def _path_gains(setting: Setting, links: list[JsonObject]) -> FloatArray:

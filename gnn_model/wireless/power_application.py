@@ -16,7 +16,7 @@ from typing import IO, Protocol
 
 import numpy as np
 
-from gnn_model.wireless.layout import Layout, gains_matrix
+from gnn_model.wireless.layout import Layout, check_over_noise, gains_matrix
 from gnn_model.wireless.recommend import Method, Recommendation, recommend
 from topology_sync.errors import InputError
 from topology_sync.strict_json import JsonObject, in_file, parse_json
@@ -148,10 +148,11 @@ class RecordedFeed:
         try:
             told = JsonObject(parse_json(line, InputError), "", ("time_s", "gains_db"), InputError)
             gains_db = gains_matrix(told.items("gains_db"), len(self._layout.links), "gains_db")
+            over_noise_db = gains_db + self._layout.power_dbm - self._layout.noise_dbm
+            check_over_noise(over_noise_db, "gains_db")
             time_s = told.number("time_s", 0.0, 1e12)
         except InputError as problem:
             raise in_file(problem.within(f"line {number}"), self._path) from None
-        over_noise_db = gains_db + self._layout.power_dbm - self._layout.noise_dbm
         return Measurement(time_s, np.asarray(10.0 ** (over_noise_db / 10.0)))
 
 

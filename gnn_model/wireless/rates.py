@@ -26,10 +26,13 @@ def direct_gains(gains: Array) -> Array:
 
 def cross_gains(gains: Array) -> Array:
     """The gains with a zero diagonal [..., receiver, transmitter]."""
-    links = gains.shape[-1]
-    cross = gains.copy() if isinstance(gains, np.ndarray) else gains.clone()
-    cross[..., range(links), range(links)] = 0.0
-    return cross
+    if isinstance(gains, np.ndarray):
+        cross = gains.copy()
+        cross.reshape(*gains.shape[:-2], -1)[..., :: gains.shape[-1] + 1] = 0.0
+        return cross
+    other = gains.clone()
+    other.diagonal(0, -2, -1).fill_(0.0)
+    return other
 
 
 def link_rates(gains: Array, powers: Array) -> Array:

@@ -113,7 +113,7 @@ def all_tables(directory: Path) -> dict[str, str]:
         path = directory / f"{name}.json"
         return json.loads(path.read_text()) if path.exists() else None
 
-    tables = {}
+    tables: dict[str, str] = {}
     for name in ("evaluation", "weighted", "distances"):
         if found := told(name):
             tables |= {f"{name} quality": quality(found), f"{name} others": others(found)}

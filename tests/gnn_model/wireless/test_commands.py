@@ -130,6 +130,7 @@ def test_live_prints_a_line_per_interval(tmp_path: Path) -> None:
     [
         (("evaluate", "--links", "50,x"), "--links"),
         (("evaluate", "--links", "0"), "--links"),
+        (("evaluate", "--links", "5000"), "--layouts"),
         (("evaluate", "--fading", "fast"), "--fading"),
         (("recommend", "nowhere.json"), "there is no such file"),
         (("recommend", "nowhere.json", "--method", "magic"), "--method"),

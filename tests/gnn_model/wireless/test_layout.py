@@ -80,6 +80,7 @@ def test_a_layout_comes_back_from_its_file(tmp_path: Path) -> None:
         ),
         ({"links": [{"id": "a", "weight": -1}, {"id": "b"}]}, "links[0].weight: is -1"),
         ({"links": [{"id": "a", "min_rate_bit_s_hz": float("inf")}, {"id": "b"}]}, "min_rate_bit_s_hz"),
+        ({"gains_db": [[-70.0, 60.0], [-70.0, -70.0]]}, "gains_db[0][1]: is 180 dB over the noise"),
         ({"power": 3}, "power: unknown key; did you mean power_dbm?"),
     ],
 )

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from gnn_model.wireless.rates import link_rates, sum_rate
+from gnn_model.wireless.rates import cross_gains, link_rates, sum_rate
 
 
 def test_rates_are_the_formula_written_out() -> None:
@@ -36,6 +36,15 @@ def test_weights_weigh_and_batches_and_torch_give_the_same() -> None:
     np.testing.assert_allclose(sum_rate(gains, powers, weights), alone)
     by_torch = sum_rate(*(torch.tensor(array) for array in (gains, powers, weights)))
     np.testing.assert_allclose(by_torch.numpy(), alone)
+
+
+def test_cross_gains_are_the_gains_without_the_diagonal_in_any_memory_order() -> None:
+    gains = np.random.default_rng(3).uniform(1.0, 2.0, (2, 4, 4))
+    expected = gains * (1.0 - np.eye(4))
+    for given in (gains, np.asfortranarray(gains), gains.swapaxes(-1, -2).copy().swapaxes(-1, -2)):
+        np.testing.assert_array_equal(cross_gains(given), expected)
+    turned = torch.tensor(gains).transpose(-1, -2)
+    np.testing.assert_array_equal(cross_gains(turned).numpy(), expected.swapaxes(-1, -2))
 
 
 def test_the_gains_given_are_left_as_they_are() -> None:
