@@ -44,6 +44,12 @@ class DemandInstalled:
     paths: tuple[InstalledPath, ...]
 
 
+def _age_s(telemetry: TelemetryState, now_s: float, window_s: float) -> float:
+    """How long ago counters were last read; 0 when that was never or before the window."""
+    newest_s = telemetry.newest_reading_s(now_s)
+    return now_s - newest_s if newest_s is not None and now_s - newest_s <= window_s else 0.0
+
+
 def build_state(
     discovery: DiscoveryState,
     telemetry: TelemetryState,
@@ -62,6 +68,8 @@ def build_state(
     discovery_settings: DiscoverySettings | None = None,
 ) -> NetworkState:
     """The state of the network at ``now_s`` by the clock of the events, ``wall_time_s`` since the epoch.
+
+    The ``time_s`` of the state is that of the newest counters, where its window ends; ``wall_time_s`` without any.
 
     Nodes are sorted by name and links by names and ports, so ids stay the same while the network does.  A link that an
     installed path uses but discovery has forgotten (its cable was moved) stays, down.  ``inventory`` gives rate, delay
@@ -97,7 +105,7 @@ def build_state(
     return NetworkState(
         topology_version=discovery.topology_version,
         routing_version=routing_version,
-        time_s=wall_time_s,
+        time_s=wall_time_s - _age_s(telemetry, now_s, window_s),
         window_s=window_s,
         settled=discovery.settled(now_s, discovery_settings or DiscoverySettings()),
         scenario=Scenario(
