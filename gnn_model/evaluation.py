@@ -57,21 +57,23 @@ class _Tally:
         self.loss.append(np.abs(predicted.loss_ratio[known] - labelled.loss_ratio[known]))
 
     def figures(self) -> dict[str, float | None]:
-        delay = np.concatenate(self.relative["delay_s"])
-        return {
-            "delay_mape": _percent(delay),
+        delay, p99, jitter, loss = (
+            np.concatenate([*parts, np.zeros(0)]) for parts in (*self.relative.values(), self.loss)
+        )
+        figures = {
+            "delay_mape": _mean(100 * delay),
             "delay_median_ape": 100 * float(np.median(delay)) if len(delay) else None,
-            "p99_mape": _percent(np.concatenate(self.relative["delay_p99_s"])),
-            "jitter_mape": _percent(np.concatenate(self.relative["jitter_s"])),
-            "loss_mae": float(np.concatenate(self.loss).mean()) if sum(map(len, self.loss)) else None,
+            "jitter_mape": _mean(100 * jitter),
+            "loss_mae": _mean(loss),
         }
+        return figures | ({"p99_mape": _mean(100 * p99)} if len(p99) else {})
 
 
 def evaluate(samples: Iterable[LabelledScenario], predictor: Predictor, baseline: Predictor) -> dict[str, Any]:
     """Figures of ``predictor`` and, beside it, of ``baseline``.
 
     ``..._mape`` and ``..._ape`` are per cent, means or the median over all flows pooled; ``loss_mae`` is a mean
-    absolute difference of loss ratios; null where no label is known.
+    absolute difference of loss ratios; null where no label is known.  ``p99_mape`` is there where such labels are.
     """
     chosen, other = _Tally(), _Tally()
     count = 0
@@ -79,19 +81,14 @@ def evaluate(samples: Iterable[LabelledScenario], predictor: Predictor, baseline
         count += 1
         chosen.add(labelled, predictor)
         other.add(labelled, baseline)
-    if not count:
-        return {"samples": 0, "flows": 0}
-    flows = sum(len(part) for part in chosen.relative["delay_s"])
-    figures = chosen.figures()
     return {
         "samples": count,
-        "flows": flows,
-        **figures,
-        "predictor": predictor.name,
-        "baseline": {"predictor": baseline.name, **other.figures(), "seconds_per_sample": other.seconds / count},
-        "seconds_per_sample": chosen.seconds / count,
+        "flows": sum(len(part) for part in chosen.relative["delay_s"]),
+        **chosen.figures(),
+        "baseline": other.figures(),
+        "seconds_per_sample": chosen.seconds / count if count else None,
     }
 
 
-def _percent(errors: FloatArray) -> float | None:
-    return 100 * float(errors.mean()) if len(errors) else None
+def _mean(errors: FloatArray) -> float | None:
+    return float(errors.mean()) if len(errors) else None

@@ -74,7 +74,7 @@ def evaluate_command(
         typer.echo(json.dumps(answer, allow_nan=False))
         return
     typer.echo(f"{answer['samples']} samples, {answer['flows']} flows")
-    for name, figures in ((chosen.name, answer), ("analytic", answer.get("baseline", {}))):
+    for name, figures in ((chosen.name, answer), ("analytic", answer["baseline"])):
         shown = {key: value for key, value in figures.items() if isinstance(value, float)}
         typer.echo(f"{name:10} " + "  ".join(f"{key} {value:.4g}" for key, value in shown.items()))
 
