@@ -20,18 +20,22 @@ LOGIT_LIMIT = 16.0
 LOSS_FLOOR = 1e-7
 NORMAL_90, NORMAL_99 = 1.2815515655446004, 2.3263478740408408
 SKEW_LIMITS = (-2.0, 4.0)
+TAIL_FROM = 2.0
 
 
 @dataclass(frozen=True)
 class PathPrediction:
     """Per path [paths] in the batch's order, times in units: mean, deviation, skew of the delay, jitter, loss.
 
+    ``skew`` shapes the tail (99th percentile), ``body_skew`` what is below it: one gamma distribution fits both badly,
+    and labels of the 90th percentile say little about the tail.
     ``hop_wait`` [hops]: the mean wait of the path's packets at each hop; ``queue_wait`` [queues]: that of all packets.
     """
 
     mean: Tensor
     deviation: Tensor
     skew: Tensor
+    body_skew: Tensor
     jitter: Tensor
     loss: Tensor
     hop_wait: Tensor
@@ -39,7 +43,7 @@ class PathPrediction:
 
     def quantile(self, normal: float) -> Tensor:
         """Quantile of the delay; ``normal`` is that of the standard normal distribution (Wilson and Hilferty 1931)."""
-        sixth = self.skew.clamp(*SKEW_LIMITS) / 6
+        sixth = (self.body_skew if normal < TAIL_FROM else self.skew).clamp(*SKEW_LIMITS) / 6
         sixth = torch.where(sixth.abs() < 1e-3, torch.full_like(sixth, 1e-3), sixth)
         factor = ((1 + sixth * normal - sixth**2).clamp_min(0.0) ** 3 - 1) / (3 * sixth)
         return self.mean + self.deviation * factor
@@ -51,7 +55,7 @@ class Readout(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.hop = _perceptron(2 * width, width, 2 + 2 * ALTERNATIVES)
-        self.path = _perceptron(width, width, 3)
+        self.path = _perceptron(width, width, 4)
 
     def forward(self, path_state: Tensor, messages: Tensor, queue_state: Tensor, batch: GraphBatch) -> PathPrediction:
         """Path states [paths, width], messages [hops, width] and queue states [queues, width] -> predictions."""
@@ -88,7 +92,8 @@ class Readout(nn.Module):
         return PathPrediction(
             mean=mean,
             deviation=deviation,
-            skew=batch.path_skew + _bounded(on_path[:, 1], 4.0),
+            skew=batch.path_skew + _bounded(on_path[:, 3], 4.0),
+            body_skew=batch.path_skew + _bounded(on_path[:, 1], 4.0),
             jitter=jitter,
             loss=loss_path,
             hop_wait=hop_wait,
