@@ -96,6 +96,38 @@ def ablation(variants: dict[str, Any]) -> str:
     return _table(head, rows)
 
 
+def minimum_rates(rows: list[dict[str, Any]]) -> str:
+    """Layouts with minimum rates."""
+    head = (
+        "links",
+        "that want",
+        "bit/s/Hz each",
+        "by",
+        "possible",
+        "then missed",
+        "else missed",
+        "sum rate kept",
+        "ms",
+    )
+    return _table(
+        head,
+        (
+            [
+                str(row["links"]),
+                f"{100 * row['share']:.0f} %",
+                str(row["rate_bit_s_hz"]),
+                row["method"],
+                f"{100 * row['possible']:.0f} %",
+                f"{row['missed_where_possible']:g}" if row["possible"] > 0.0 else "",
+                _percent(row["missed_of_wanted_where_not"]) if row["possible"] < 1.0 else "",
+                _percent(row["sum_rate_to_free"]),
+                f"{1e3 * row['seconds']:.0f}",
+            ]
+            for row in rows
+        ),
+    )
+
+
 def _percent(ratio: float | None) -> str:
     return "" if ratio is None else f"{100.0 * ratio:.2f} %"
 
@@ -121,7 +153,7 @@ def all_tables(directory: Path) -> dict[str, str]:
                 tables["times batch"] = times(found, "seconds_batch")
                 tables["times single"] = times(found, "seconds_single")
                 tables["equal quality"] = equal_quality(found)
-    for name, draw in (("curves", curves), ("ablation", ablation)):
+    for name, draw in (("curves", curves), ("ablation", ablation), ("minimum_rates", minimum_rates)):
         if found := told(name):
             tables[name] = draw(found)
     return tables
