@@ -20,7 +20,14 @@ from controller.settings import ControllerSettings
 from controller.switches import Switches
 from controller.transactions import Transactions
 from topology_sync.events import ProbeLost, ProbeReturned
-from topology_sync.probes import SMALLEST_FRAME_BYTES, ProbeContent, ProbeSchedule, decode_probe, encode_probe
+from topology_sync.probes import (
+    SMALLEST_FRAME_BYTES,
+    ProbeContent,
+    ProbeSchedule,
+    decode_probe,
+    encode_probe,
+    probe_favour,
+)
 from topology_sync.telemetry import INGRESS_TABLE
 
 TICK_S = 0.01
@@ -28,6 +35,7 @@ LOST_AFTER_S = 2.0
 CALIBRATE_S = 0.5
 PER_LABEL_PER_S = 20.0
 OTHER_CLASS_WEIGHT = 0.25
+FAVOUR_S = 1.0
 SHORTEST_SPACING_S, LONGEST_SPACING_S = 0.005, 0.1
 SPACING_S = 0.02
 
@@ -65,6 +73,7 @@ class ProbeLoop:
         self._dscp_of = {entry.name: entry.dscp[0] for entry in settings.classes if entry.dscp}
         self._targets: tuple[NetworkIntent | None, dict[int, _Target], dict[int, float]] = (None, {}, {})
         self._schedule = ProbeSchedule()
+        self._favours: tuple[float, dict[int, float]] = (0.0, {})
         self._pair = 0
         self._seconds: list[tuple[float, int, int]] = []  # when, sequence, label of the second of a pair
         self._flying: dict[int, tuple[int, float]] = {}  # label and send time by sequence
@@ -74,7 +83,8 @@ class ProbeLoop:
     def step(self) -> float:
         """Send pairs and calibration probes that are due, and count what did not come back."""
         now_s = time.monotonic()
-        targets, weights = self._current_targets()
+        targets, classes = self._current_targets()
+        weights = self._favoured(now_s, classes)
         rate = min(self._settings.probes_per_s, PER_LABEL_PER_S * len(weights))
         self._schedule, labels = self._schedule.due(now_s, weights, rate)
         for label in labels:
@@ -120,6 +130,14 @@ class ProbeLoop:
                     weights[route.label] = 1.0 if first else OTHER_CLASS_WEIGHT
             self._targets = intent, found, weights
         return self._targets[1], self._targets[2]
+
+    def _favoured(self, now_s: float, weights: Mapping[int, float]) -> Mapping[int, float]:
+        """More probes where delays are spread; looked at anew once a second."""
+        if now_s - self._favours[0] > FAVOUR_S:
+            samples = self._view.delays.samples
+            self._favours = now_s, {label: probe_favour(recent) for label, recent in samples.items()}
+        favours = self._favours[1]
+        return {label: weight * favours.get(label, 1.0) for label, weight in weights.items()}
 
     def _target(self, demand: IntentDemand, route: IntentRoute) -> _Target:
         return _Target(

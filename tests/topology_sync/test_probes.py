@@ -14,6 +14,7 @@ from topology_sync.probes import (
     PAYLOAD_BYTES,
     PROBE_TARGET,
     Calibration,
+    DelaySample,
     PathDelays,
     ProbeContent,
     ProbeSchedule,
@@ -22,6 +23,7 @@ from topology_sync.probes import (
     delay_p99_s,
     encode_payload,
     encode_probe,
+    probe_favour,
     reduce_path_delays,
 )
 
@@ -214,3 +216,17 @@ def test_a_late_call_makes_up_for_little_and_no_label_is_no_work():
     assert schedule.due(100.01, {1: 1.0}, 20.0)[1] == ()
     assert schedule.due(200.0, {}, 20.0)[1] == ()
     assert schedule.due(200.0, {1: 1.0}, 0.0)[1] == ()
+
+
+def test_probes_go_where_delays_are_spread():
+    steady = [DelaySample(0.0, 0.010, None)] * 40
+    spread = [DelaySample(0.0, 0.001 * step, None) for step in range(40)]
+    assert probe_favour(steady) == 1.0
+    assert probe_favour(spread[:4]) == 1.0  # too few to tell
+    assert probe_favour(spread) == 3.0
+    assert 1.0 < probe_favour([DelaySample(0.0, 0.0001 * step, None) for step in range(40)]) < 3.0
+
+
+def test_p99_of_a_queue_that_is_often_full_is_not_beyond_it():
+    delays = np.minimum(np.random.default_rng(1).exponential(0.2, 60), 0.1)
+    assert delay_p99_s(delays) == pytest.approx(0.1)

@@ -45,6 +45,7 @@ def update_safety(
 
 def telemetry(
     seconds: Annotated[int, typer.Option(min=20, max=600, help="Seconds of snapshots to compare.")] = 40,
+    window: Annotated[float, typer.Option(min=5, max=120, help="Length of the measurement window in seconds.")] = 10.0,
     topology: Topology = DEFAULT_TOPOLOGY,
     seed: Seed = 1,
     report: Report = None,
@@ -54,7 +55,7 @@ def telemetry(
     from deploy.testbed.measurement.telemetry_accuracy import measure_telemetry
 
     return _run(
-        lambda progress, source: measure_telemetry(source, topology, seed, seconds, progress),
+        lambda progress, source: measure_telemetry(source, topology, seed, seconds, window, progress),
         topology,
         report,
         as_json,
