@@ -47,7 +47,10 @@ def cross_validate(
     count: int = FOLDS,
     report: Callable[[int], Report] | None = None,
 ) -> dict[str, Any]:
-    """Train and test all folds; results (also of the analytic predictor) go to ``out/cross_validation.json``.
+    """Train and test all folds; results go to ``out/cross_validation.json``.
+
+    Its ``analytic`` part is a fresh network: the analytic predictor with the waits of starved queues bounded
+    (:func:`gnn_model.queue_features.wait_limit`).
 
     Interrupted, it goes on where it was when called again.
     """
