@@ -105,12 +105,14 @@ def train_command(
 ) -> None:
     """Train the network model; interrupted, the same command goes on.  Under torchrun all processes take part."""
     import dataclasses
+    import os
 
     import torch
 
     from gnn_model.training.config import TrainingConfig, read_config
     from gnn_model.training.cross_validation import cross_validate as run_folds
     from gnn_model.training.labelled import load
+    from topology_sync.errors import InputError
 
     torch.set_num_threads(threads)
     settings = read_config(config) if config else TrainingConfig()
@@ -121,6 +123,8 @@ def train_command(
     )
     folder = graphs or out / "graphs"
     if not any(folder.glob("*.npz")):
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise InputError(str(folder), "holds no solved graphs", "let one process make them first")
         _solve(data, folder, rate)
     labelled = load(folder)
     write = _events(out) if tensorboard else None

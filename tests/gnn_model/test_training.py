@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -182,3 +183,20 @@ def test_configurations_come_back_and_bad_ones_are_refused(tmp_path: Path) -> No
             read_config(path)
     with pytest.raises(ConfigurationError, match="learning_rate: is -1"):
         config_from_json({"learning_rate": -1})
+
+
+def _one_of_two(rank: int, folder: str) -> None:
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2, timeout=timedelta(seconds=60)
+    )
+    model = train(load(Path(folder) / "graphs"), TINY)
+    torch.save(model.state_dict(), Path(folder) / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_train_one_model(graphs: list[LabelledGraph], tmp_path: Path) -> None:
+    list(store(graphs, tmp_path / "graphs"))
+    torch.multiprocessing.spawn(_one_of_two, (str(tmp_path),), nprocs=2)  # type: ignore[no-untyped-call]
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in first)
+    assert not all(torch.equal(first[name], value) for name, value in train(graphs, TINY).state_dict().items())
