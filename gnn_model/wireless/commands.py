@@ -37,6 +37,9 @@ def train(
     links: Annotated[int, typer.Option(min=1, max=1000, help="Links per layout.")] = 50,
     layouts: Annotated[int, typer.Option(min=1, max=10_000, help="Layouts per step.")] = 64,
     steps: Annotated[int, typer.Option(min=1, help="Steps of the training.")] = 8000,
+    stop_at: Annotated[
+        int, typer.Option(min=0, help="Leave after this step of them and write the model (0: none).")
+    ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same layouts and start.")] = 1,
     weighted_share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of layouts with link weights.")] = 0.25,
     distances_only: Annotated[bool, typer.Option(help="Show the model distances instead of channels.")] = False,
@@ -59,6 +62,7 @@ def train(
         links=links,
         layouts=layouts,
         steps=steps,
+        stop_at=stop_at,
         seed=seed,
         weighted_share=weighted_share,
         distances_only=distances_only,

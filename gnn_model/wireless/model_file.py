@@ -111,6 +111,7 @@ def _training(card: JsonObject) -> TrainingSettings:
         "links": told.integer("links", 1, 10**6),
         "layouts": told.integer("layouts", 1, 10**6),
         "steps": told.integer("steps", 0, 10**9),
+        "stop_at": told.integer("stop_at", 0, 10**9, 0),
         "learning_rate": told.number("learning_rate", 0.0, 10.0),
         "sharpness": told.number("sharpness", 0.0, 1e6),
         "weighted_share": told.number("weighted_share", 0.0, 1.0),

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,16 @@ class TrainingSettings:
     """How a model is trained.
 
     ``steps`` batches of ``layouts`` fresh layouts of ``links`` links, Adam with a cosine from ``learning_rate`` to
-    zero.  ``sharpness`` (per bit/s/Hz) says how much more a layout's best output learns than the others.
-    ``weighted_share`` of the layouts have random link weights.  ``distances_only``: the model sees the gains
-    of the distances, and is trained for the rates in the channels that shadowing and fading make of them.
+    zero, left early after ``stop_at`` steps where that is not 0.  ``sharpness`` (per bit/s/Hz) says how much more a
+    layout's best output learns than the others.  ``weighted_share`` of the layouts have random link weights.
+    ``distances_only``: the model sees the gains of the distances, and is trained for the rates in the channels that
+    shadowing and fading make of them.
     """
 
     links: int = 50
     layouts: int = 64
     steps: int = 8000
+    stop_at: int = 0
     learning_rate: float = 3e-3
     sharpness: float = 5.0
     weighted_share: float = 0.0
@@ -71,18 +73,19 @@ def train(
     torch.manual_seed(settings.seed)
     model = kind(shape)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
-    told = json.dumps({"shape": asdict(shape), "training": asdict(settings)}, sort_keys=True)
+    told = json.dumps({"shape": asdict(shape), "training": asdict(replace(settings, stop_at=0))}, sort_keys=True)
+    last = min(settings.stop_at or settings.steps, settings.steps)
     first = 0
     if checkpoint is not None and checkpoint.exists():
         first = _restore(checkpoint, model, optimizer, told)
     started = time.perf_counter()
     sums = torch.zeros(2)
-    for step in range(first, settings.steps):
+    for step in range(first, last):
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * _schedule(step, settings.steps)
         rates = _train_step(model, optimizer, settings, step)
         sums += rates
-        if (step + 1) % report_every == 0 or step + 1 == settings.steps:
+        if (step + 1) % report_every == 0 or step + 1 == last:
             done = (step % report_every) + 1
             if checkpoint is not None:
                 _save(checkpoint, model, optimizer, step + 1, told)

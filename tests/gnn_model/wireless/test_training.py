@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,17 @@ def test_an_interrupted_training_ends_at_the_same_weights(tmp_path: Path) -> Non
     with pytest.raises(InterruptionError):
         train(SMALL, settings, checkpoint, interrupt, report_every=2)
     resumed = train(SMALL, settings, checkpoint, report_every=2)
+    torch.testing.assert_close(parameters(resumed), parameters(train(SMALL, settings)), rtol=0.0, atol=0.0)
+
+
+def test_a_training_left_early_can_be_gone_on_with(tmp_path: Path) -> None:
+    settings = TrainingSettings(links=6, layouts=2, steps=6)
+    heard: list[int] = []
+    checkpoint = tmp_path / "model.checkpoint"
+    early = replace(settings, stop_at=4)
+    train(SMALL, early, checkpoint, lambda progress: heard.append(progress.step), report_every=3)
+    resumed = train(SMALL, settings, checkpoint, lambda progress: heard.append(progress.step), report_every=3)
+    assert heard == [3, 4, 6]
     torch.testing.assert_close(parameters(resumed), parameters(train(SMALL, settings)), rtol=0.0, atol=0.0)
 
 
