@@ -26,6 +26,7 @@ COMMAND_MODULES = (
     "controller.commands",
     "optimizer.commands",
     "gnn_model.commands",
+    "gnn_model.learning_commands",
     "gnn_model.wireless.commands",
 )
 """Modules with ``register(app: typer.Typer) -> None``; they import what is heavy inside their functions."""

@@ -91,15 +91,26 @@ def simulate(
 
 
 def predictor_named(name: PredictorName) -> Predictor:
-    """Make the predictor.  Raises InputError where this version has none of that name."""
+    """Make the predictor.  Raises UnavailableError where a library that it needs is not installed."""
     from gnn_model.analytic import AnalyticPredictor
-    from topology_sync.errors import InputError
 
     if name is PredictorName.ANALYTIC:
         return AnalyticPredictor()
     if name is PredictorName.SIMULATOR:
         return _simulator()
-    raise InputError("--predictor", f"{name.value} is not part of this version", "use analytic or simulator")
+    return _learned()
+
+
+def _learned() -> Predictor:
+    from topology_sync.errors import UnavailableError
+
+    try:
+        from gnn_model.gnn_predictor import GnnPredictor
+    except ModuleNotFoundError as missing:
+        if missing.name not in ("torch", "safetensors"):
+            raise
+        raise UnavailableError("the learned model needs torch; install routewright[model]") from None
+    return GnnPredictor()
 
 
 def _simulator(**settings: Any) -> PacketSimulator:

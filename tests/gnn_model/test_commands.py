@@ -86,10 +86,14 @@ def test_the_table_marks_goals_worst_first(question: str) -> None:
     assert "violated: delay" in command("simulate", question, "--relative-error", "0.05").stdout
 
 
-def test_the_gnn_is_refused_in_one_line(question: str) -> None:
-    result = command("predict", question, "--predictor", "gnn")
-    assert isinstance(result.exception, InputError)
-    assert str(result.exception) == "--predictor: gnn is not part of this version; use analytic or simulator"
+def test_the_learned_model_answers_too(question: str) -> None:
+    pytest.importorskip("torch")
+    result = command("predict", question, "--predictor", "gnn", "--json")
+    assert result.exit_code == 0
+    data = json.loads(result.output)
+    assert data["predictor"] == "gnn"
+    assert all(flow["delay_s"] > 0 for flow in data["flows"])
+
 
 
 @pytest.mark.parametrize("wrong", [("--relative-error", "0"), ("--max-hops", "5")])
