@@ -162,29 +162,53 @@ def _share(ports: Ports, offered: FloatArray, carried: FloatArray) -> tuple[Floa
     left = 1 - (carried.sum(axis=-1, keepdims=True) - carried)
     backlogged = np.minimum(offered, 1.0)
     weighted_share = share
+    terms = _share_terms(ports.weight)
     for _ in range(12):
-        weighted_share = np.maximum(_mean_share(ports.weight, backlogged), left)
+        weighted_share = np.maximum(_mean_share(terms, backlogged), left)
         weighted_share = np.clip(weighted_share, SHARE_FLOOR, 1.0)
         backlogged = np.minimum(offered / weighted_share, 1.0)
     weighted = ports.weighted[:, None]
     return np.where(weighted, weighted_share, share), weighted.astype(np.float64)
 
 
-def _mean_share(weight: FloatArray, backlogged: FloatArray) -> FloatArray:
-    """E[w / (w + weights of the others that are backlogged)], each independently with its probability."""
-    share = np.empty_like(backlogged)
-    for queue in range(weight.shape[-1]):
+def _share_terms(weight: FloatArray) -> list[list[tuple[tuple[int, ...], FloatArray]]]:
+    """Per queue, w / (w + weights of the backlogged others) as a polynomial in who is backlogged.
+
+    A term is (others, coefficient).
+
+    The polynomial is linear in each of them, so its mean over independent ones is its value at their probabilities.
+    Beyond ``SUBSETS_OF`` others, the rest counts as always backlogged.
+    """
+    queues = weight.shape[-1]
+    terms: list[list[tuple[tuple[int, ...], FloatArray]]] = []
+    for queue in range(queues):
         own = np.maximum(weight[..., queue], 1e-300)
-        # Every subset of the first others doubles with each further one; beyond a few queues their mean weight serves.
-        others = [other for other in range(weight.shape[-1]) if other != queue]
-        rest = others[SUBSETS_OF:]
-        sums = [own + (weight[..., rest] * backlogged[..., rest]).sum(axis=-1)]
-        chances: list[FloatArray] = [np.ones_like(backlogged[..., queue])]
+        others = [other for other in range(queues) if other != queue]
+        rest = own + weight[..., others[SUBSETS_OF:]].sum(axis=-1)
+        subsets: list[tuple[tuple[int, ...], FloatArray]] = [((), rest)]
         for other in others[:SUBSETS_OF]:
-            busy = backlogged[..., other]
-            sums = [*sums, *(total + weight[..., other] for total in sums)]
-            chances = [*(chance * (1 - busy) for chance in chances), *(chance * busy for chance in chances)]
-        share[..., queue] = np.sum([chance * own / total for chance, total in zip(chances, sums, strict=True)], axis=0)
+            subsets += [((*subset, other), total + weight[..., other]) for subset, total in subsets]
+        values = {subset: own / total for subset, total in subsets}
+        coefficients: dict[tuple[int, ...], FloatArray] = {}
+        for subset, value in values.items():
+            below = [coefficients[part] for part in coefficients if set(part) < set(subset)]
+            coefficients[subset] = value - sum(below, np.zeros_like(value))
+        terms.append(list(coefficients.items()))
+    return terms
+
+
+def _mean_share(terms: list[list[tuple[tuple[int, ...], FloatArray]]], backlogged: FloatArray) -> FloatArray:
+    """Mean part of the server per queue while the others are backlogged independently, [..., links, queues]."""
+    share = np.empty_like(backlogged)
+    part = [backlogged[..., queue] for queue in range(backlogged.shape[-1])]
+    for queue, polynomial in enumerate(terms):
+        total = polynomial[0][1]
+        for subset, coefficient in polynomial[1:]:
+            term = coefficient
+            for other in subset:
+                term = term * part[other]
+            total = total + term
+        share[..., queue] = total
     return share
 
 
