@@ -33,26 +33,29 @@ class _PathScan(torch.autograd.Function):
         hops, width = hop_input.shape[0], state.shape[1]
         hidden = state.clone()
         gates = queue_input.index_select(0, hop_queue).add_(hop_input)
-        before = state.new_empty(hops, width)
-        recurrent = state.new_empty(hops, width)
+        learning = any(ctx.needs_input_grad)
+        before = state.new_empty(hops if learning else 0, width)
+        recurrent = state.new_empty(hops if learning else 0, width)
         messages = state.new_empty(hops, width)
         start = 0
         for count in active:
             part = slice(start, start + count)
             current = hidden[:count]
-            before[part] = current
             product = torch.addmm(bias, current, weight.t())
             gate = gates[part]
             gate[:, : 2 * width].add_(product[:, : 2 * width]).sigmoid_()
             last = product[:, 2 * width :]
-            recurrent[part] = last
+            if learning:
+                before[part] = current
+                recurrent[part] = last
             reset, keep, new = gate[:, :width], gate[:, width : 2 * width], gate[:, 2 * width :]
             new.addcmul_(reset, last).tanh_()
             torch.lerp(new, current, keep, out=messages[part])
             hidden[:count] = messages[part]
             start += count
-        ctx.save_for_backward(gates, before, recurrent, weight, hop_queue)
-        ctx.active, ctx.queues = active, queue_input.shape[0]
+        if learning:
+            ctx.save_for_backward(gates, before, recurrent, weight, hop_queue)
+            ctx.active, ctx.queues = active, queue_input.shape[0]
         return hidden, messages
 
     @staticmethod
