@@ -8,14 +8,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-_MOST_ROUTES = 12
+MOST_ROUTES = 12
 
 
-def print_summary(report: Mapping[str, Any], console: Console) -> None:
-    """Tables and sentences from a report."""
+def print_summary(report: Mapping[str, Any], console: Console, most_routes: int = MOST_ROUTES) -> None:
+    """Tables and sentences from a report; at most so many of the moved demands."""
     console.print()
     console.print(_class_table(report))
-    _print_plan(report, console)
+    _print_plan(report, console, most_routes)
     lines = [
         _prediction_line(report),
         _update_line(report),
@@ -61,7 +61,7 @@ def _class_table(report: Mapping[str, Any]) -> Table:
     return table
 
 
-def _print_plan(report: Mapping[str, Any], console: Console) -> None:
+def _print_plan(report: Mapping[str, Any], console: Console, most_routes: int) -> None:
     plan = report["plan"]
     if not plan:
         console.print("The routing was not changed.")
@@ -69,13 +69,13 @@ def _print_plan(report: Mapping[str, Any], console: Console) -> None:
     table = Table(title=f"{len(plan)} demands were moved")
     for name in ("demand", "class", "from", "to"):
         table.add_column(name, overflow="fold")
-    for row in plan[:_MOST_ROUTES]:
+    for row in plan[:most_routes]:
         table.add_row(
             f"{row['source']} -> {row['target']}", row["class"], _paths(row["old_paths"]), _paths(row["new_paths"])
         )
     console.print(table)
-    if len(plan) > _MOST_ROUTES:
-        console.print(f"... and {len(plan) - _MOST_ROUTES} more (in the report)")
+    if len(plan) > most_routes:
+        console.print(f"... and {len(plan) - most_routes} more (in the report)")
 
 
 def _paths(paths: list[Mapping[str, Any]]) -> str:

@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
     group.command("telemetry")(telemetry)
     group.command("kill")(kill)
     group.command("failover")(failover)
+    group.command("emulator")(emulator)
     app.add_typer(group, name="bench")
 
 
@@ -92,6 +93,23 @@ def failover(
 
     return _run(
         lambda progress, source: measure_failover(source, topology, seed, trials, progress),
+        topology,
+        report,
+        as_json,
+    )
+
+
+def emulator(
+    topology: Topology = DEFAULT_TOPOLOGY,
+    seed: Seed = 1,
+    report: Report = None,
+    as_json: AsJson = False,
+) -> int:
+    """What the emulated switches can carry, so that a run's load can be judged against it."""
+    from deploy.testbed.measurement.emulator_capacity import measure_emulator_capacity
+
+    return _run(
+        lambda progress, source: measure_emulator_capacity(source, topology, seed, progress),
         topology,
         report,
         as_json,

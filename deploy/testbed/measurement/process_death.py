@@ -20,7 +20,9 @@ VICTIMS: dict[str, tuple[str, ...]] = {
     "optimizer": ("optimizer",),
     "both": ("controller", "optimizer"),
 }
-WARM_UP_S = PRIMING_S + 4.0
+REST_S = 12.0
+"""Nothing was changed for so long, though the loop was free to: then nothing is left to be changed."""
+REST_TIMEOUT_S = 90.0
 DEAD_S = 1.0
 ALIVE_S = 2.5
 RECOVERY_TIMEOUT_S = 30.0
@@ -34,14 +36,15 @@ def measure_process_death(
     """Kill each of controller, optimizer and both ``times`` times while all demands send."""
     scenario = make_scenario("steady", topology_name, source, seed)
     with RunDirectory() as directory, live_network(scenario, progress, directory) as live:
-        traffic = live.traffic(scenario.demands, WARM_UP_S + 3 * times * LONGEST_CYCLE_S, seed)
+        traffic = live.traffic(scenario.demands, REST_TIMEOUT_S + 3 * times * LONGEST_CYCLE_S, seed)
         traffic.start()
         rows = []
         try:
             time.sleep(PRIMING_S)
             live.openvswitch.enlarge_send_buffer()
             live.control.start_optimizer(live.configuration)
-            time.sleep(max(0.0, WARM_UP_S - traffic.elapsed_s))
+            with progress.step("every demand gets its rules, the loop comes to rest"):
+                _wait_for_rest(live, len(scenario.demands))
             counted_ns = time.time_ns()
             for victim, names in VICTIMS.items():
                 with progress.step(f"kill -9 of {victim}, {times} times"):
@@ -53,6 +56,8 @@ def measure_process_death(
         finally:
             traffic.stop(drain_s=1.0)
         table = window(packet_table(traffic.schedule, traffic.sent_ns(), traffic.received()), counted_ns, end_ns)
+    for row in rows:
+        row["packets_lost"] = int((window(table, row.pop("began_ns"), row.pop("ended_ns")).copies == 0).sum())
     lost = int((table.copies == 0).sum())
     duplicated = int(np.maximum(table.copies - 1, 0).sum())
     flow_mods = {victim: sum(row["flow_mods"] for row in rows if row["victim"] == victim) for victim in VICTIMS}
@@ -72,9 +77,26 @@ def measure_process_death(
     }
 
 
+def _wait_for_rest(live: LiveNetwork, demands: int) -> None:
+    """Until all demands are routed, and neither switches were sent anything nor the loop was busy for REST_S."""
+    sent, since = -1, time.monotonic()
+
+    def at_rest() -> bool:
+        nonlocal sent, since
+        statistics = live.control.statistics()
+        now_sent = int(statistics["flow_mods"] + statistics["group_mods"])
+        routed = live.control.state().scenario.traffic.demand_count
+        if now_sent != sent or routed < demands or live.control.status()["state"] != "observing":
+            sent, since = now_sent, time.monotonic()
+        return time.monotonic() - since > REST_S
+
+    wait_until(at_rest, REST_TIMEOUT_S, "the network did not come to rest", 0.5)
+
+
 def _kill_once(live: LiveNetwork, names: tuple[str, ...]) -> dict[str, Any]:
     """Kill, wait, start again, wait for recovery; returns the flow and group changes that the switches were sent."""
     before = live.control.statistics()
+    began_ns = time.time_ns()
     for name in names:
         live.control.kill(name)
     time.sleep(DEAD_S)
@@ -94,4 +116,4 @@ def _kill_once(live: LiveNetwork, names: tuple[str, ...]) -> dict[str, Any]:
     # A restarted controller counts from 0; one that lived on goes on counting.
     earlier = {"flow_mods": 0, "group_mods": 0} if "controller" in names else before
     changes = sum(int(after[kind] - earlier[kind]) for kind in ("flow_mods", "group_mods"))
-    return {"flow_mods": changes, "recovery_s": recovery_s}
+    return {"flow_mods": changes, "recovery_s": recovery_s, "began_ns": began_ns, "ended_ns": time.time_ns()}
