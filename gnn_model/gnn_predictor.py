@@ -15,7 +15,7 @@ from gnn_model.predictor import Prediction
 from gnn_model.routenet.batch import GraphBatch, collate
 from gnn_model.routenet.model import RouteNet
 from gnn_model.routenet.readout import PathPrediction
-from gnn_model.solved_routing import SolvedRouting, solve_routing
+from gnn_model.solved_routing import RoutingSolver, SolvedRouting
 from topology_sync.routing import Routing
 from topology_sync.scenario import Scenario
 from topology_sync.values import FloatArray, float_array
@@ -48,8 +48,9 @@ class GnnPredictor:
         predictions: list[Prediction] = []
         waiting: list[tuple[SolvedRouting, GraphTensors]] = []
         hops = 0
+        solver = RoutingSolver(scenario)
         for candidate in candidates:
-            solved = solve_routing(scenario, candidate)
+            solved = solver.solve(candidate)
             graph = tensors_of_solved(scenario, solved)
             if waiting and hops + len(graph.hop_queue) > HOPS_AT_ONCE:
                 predictions += self._run(scenario, waiting)

@@ -19,7 +19,7 @@ from gnn_model.queue_features import QUEUE_FEATURES, queue_features, wait_limit
 from gnn_model.solved_routing import SolvedRouting, solve_routing
 from topology_sync.routing import Routing
 from topology_sync.scenario import Scenario
-from topology_sync.traffic import ARRIVAL_MODELS, Arrivals
+from topology_sync.traffic import ARRIVAL_MODELS
 from topology_sync.values import FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -155,9 +155,8 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
     bits = traffic.packet_bits_mean[demand]
     capacity = topology.capacity_bps[hop_link]
     own = bits[hop_path] / capacity
-    arrivals = [traffic.arrivals[index] for index in demand]
-    on = np.array([entry.on_s if entry.model == "onoff" else 0.0 for entry in arrivals])
-    off = np.array([entry.off_s if entry.model == "onoff" else 0.0 for entry in arrivals])
+    arrivals = solved.arrivals
+    model, on, off = arrivals.model[demand], arrivals.on_s[demand], arrivals.off_s[demand]
     room = np.maximum(topology.queue_packets[hop_link], 1.0)
     period = (on * off / np.where(on + off > 0, on + off, 1.0))[hop_path]
     bursty = period > 0
@@ -176,15 +175,12 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
     burst = traffic.packets_per_s[demand] * on * np.where(on > 0, (on + off) / np.where(on > 0, on, 1.0), 0.0)
     delays = solved.paths
     mean = np.maximum(wait_total + own_total, 1e-300)
-    one_hot = [
-        np.array([entry.model == model for entry in arrivals], dtype=np.float64).reshape(paths)
-        for model in ARRIVAL_MODELS
-    ]
+    one_hot = [(model == code).astype(np.float64) for code in range(len(ARRIVAL_MODELS))]
     path_table = [
         *one_hot,
         np.where(on > 0, np.log(np.where(on > 0, on + off, 1.0) / np.where(on > 0, on, 1.0)), 0.0),
-        np.array([e.correlation if e.model in ("autocorrelated", "modulated") else 0.0 for e in arrivals]),
-        np.array([entry.sigma if entry.model == "modulated" else 0.0 for entry in arrivals]),
+        arrivals.correlation[demand],
+        arrivals.sigma[demand],
         traffic.second_moment_ratio[demand] - 1,
         np.log1p(burst) / 4,
         lengths / 4.0,
@@ -221,7 +217,7 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
         hop_features=_stack(hop_table, len(hop_queue)),
         hop_weight=_single(part),
         queue_features=queue_features(
-            scenario, solved, used, hop_used, packets * own, on[hop_path], off[hop_path], _codes(arrivals)[hop_path]
+            scenario, solved, used, hop_used, packets * own, on[hop_path], off[hop_path], model[hop_path]
         ),
         queue_wait=_single(np.clip(wait[used], LEAST_WAIT * service[used], limit) / unit),
         queue_limit=_single(limit / unit),
@@ -231,10 +227,6 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
         queue_number=used.astype(np.int64),
         link_features=_stack(link_table, len(links)),
     )
-
-
-def _codes(arrivals: list[Arrivals]) -> IntArray:
-    return np.array([ARRIVAL_MODELS.index(entry.model) for entry in arrivals], dtype=np.int64)
 
 
 def _log(values: FloatArray, floor: float) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +14,35 @@ from gnn_model.analytic_layout import Layout, PathPool, ports_of
 from gnn_model.analytic_queues import Ports, QueueInput, QueueState, Waits
 from topology_sync.routing import Routing
 from topology_sync.scenario import Scenario
+from topology_sync.traffic import ARRIVAL_MODELS, Arrivals
 from topology_sync.values import BoolArray, FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class ArrivalTable:
+    """Arrivals of each demand as arrays, [demands]: index into ARRIVAL_MODELS, and parameters (0 where not used)."""
+
+    model: IntArray
+    on_s: FloatArray
+    off_s: FloatArray
+    correlation: FloatArray
+    sigma: FloatArray
+
+    @classmethod
+    def of(cls, arrivals: Sequence[Arrivals]) -> ArrivalTable:
+        """The table of a traffic matrix's arrivals."""
+        rows = [
+            (
+                ARRIVAL_MODELS.index(item.model),
+                item.on_s if item.model == "onoff" else 0.0,
+                item.off_s if item.model == "onoff" else 0.0,
+                item.correlation if item.model in ("autocorrelated", "modulated") else 0.0,
+                item.sigma if item.model == "modulated" else 0.0,
+            )
+            for item in arrivals
+        ]
+        table = np.array(rows, dtype=np.float64).reshape(len(rows), 5).T
+        return cls(table[0].astype(np.int64), *table[1:])
 
 
 @dataclass(frozen=True)
@@ -28,6 +57,7 @@ class SolvedRouting:
     scheduler that balances what the queues were served so far comes close to that.
     """
 
+    arrivals: ArrivalTable
     queues: int
     ports: Ports
     layout: Layout
@@ -41,11 +71,27 @@ class SolvedRouting:
     fair_share: FloatArray
 
 
+class RoutingSolver:
+    """Solves routings of one scenario as :class:`gnn_model.analytic.AnalyticPredictor` does; keeps what they share."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+        self._pool = PathPool(scenario)
+        queues = self._pool.queues
+        self._fixed = _Fixed(ports_of(scenario, queues), queues, flows_of(scenario.traffic))
+        self._arrivals = ArrivalTable.of(scenario.traffic.arrivals)
+
+    def solve(self, routing: Routing) -> SolvedRouting:
+        """Solve one routing."""
+        return _solve(self._scenario, self._fixed, self._arrivals, self._pool.layout([routing]))
+
+
 def solve_routing(scenario: Scenario, routing: Routing) -> SolvedRouting:
-    """Solve one routing of a scenario as :class:`gnn_model.analytic.AnalyticPredictor` does."""
-    pool = PathPool(scenario)
-    fixed = _Fixed(ports_of(scenario, pool.queues), pool.queues, flows_of(scenario.traffic))
-    layout = pool.layout([routing])
+    """Solve one routing of a scenario."""
+    return RoutingSolver(scenario).solve(routing)
+
+
+def _solve(scenario: Scenario, fixed: _Fixed, arrivals: ArrivalTable, layout: Layout) -> SolvedRouting:
     links = scenario.topology.link_count
     traffic, state, waits, survival = _fixed_point(fixed, layout, links)
     paths = path_statistics(
@@ -58,7 +104,7 @@ def solve_routing(scenario: Scenario, routing: Routing) -> SolvedRouting:
         flows=fixed.flows,
     )
     ordered = _by_load_per_weight(fixed, layout, links, state, waits)
-    return SolvedRouting(pool.queues, fixed.ports, layout, traffic, state, waits, paths, *ordered)
+    return SolvedRouting(arrivals, fixed.queues, fixed.ports, layout, traffic, state, waits, paths, *ordered)
 
 
 def _by_load_per_weight(
