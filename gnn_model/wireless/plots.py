@@ -53,16 +53,20 @@ def draw_sizes(evaluation: dict[str, Any], path: Path) -> None:
     figure, panels = plt.subplots(1, 3, figsize=(14, 4.5), layout="constrained")
     for panel, size in zip(panels, (sizes[0], sizes[-1]), strict=False):
         _quality_over_time(panel, size)
-    for key, name, style in (
-        ("wcgcn", "WCGCN alone", "o-"),
-        ("hybrid", "hybrid", "o-"),
-        ("wmmse_full_100", "WMMSE, 100 iterations", "s--"),
-        ("wmmse_full_500", "WMMSE, 500 iterations", "s--"),
-        ("wmmse_best", "WMMSE, best of 10 × 500", "s--"),
+    links = [size["links"] for size in sizes]
+    for key, name, style, colour in (
+        ("wcgcn", "WCGCN alone", "o-", "tab:blue"),
+        ("hybrid", "hybrid", "D-", "tab:green"),
+        ("wmmse_full_100", "WMMSE, 100 iterations", "s--", "gold"),
+        ("wmmse_full_500", "WMMSE, 500 iterations", "s--", "tab:orange"),
+        ("wmmse_best", "WMMSE, best of 10 × 500", "s--", "tab:red"),
     ):
-        times = [1e3 * size["seconds_batch"][key] for size in sizes]
-        panels[2].plot([size["links"] for size in sizes], times, style, label=name)
+        if all(key in size["seconds_batch"] for size in sizes):
+            times = [1e3 * size["seconds_batch"][key] for size in sizes]
+            panels[2].plot(links, times, style, color=colour, label=name)
     panels[2].set(xscale="log", yscale="log", xlabel="links", ylabel="ms per layout, one thread, batch")
+    panels[2].set_xticks(links, [str(count) for count in links])
+    panels[2].minorticks_off()
     panels[2].grid(alpha=0.3)
     panels[2].legend(fontsize=8)
     figure.savefig(path, metadata={"Date": None})
@@ -75,12 +79,13 @@ def _quality_over_time(panel: Axes, size: dict[str, Any]) -> None:
     series = [name for name in times if name.startswith("wmmse_full_")]
     ratios = [100.0 * rates[name] / reference for name in series]
     panel.plot([1e3 * times[name] for name in series], ratios, "s--", color="tab:orange", label="WMMSE, 1 to 500")
-    for name, label, marker in (
-        ("wmmse_best", "WMMSE, best of 10 × 500", "*"),
-        ("wcgcn", "WCGCN alone", "o"),
-        ("hybrid", "hybrid", "D"),
+    for name, label, marker, colour in (
+        ("wmmse_best", "WMMSE, best of 10 × 500", "*", "tab:red"),
+        ("wcgcn", "WCGCN alone", "o", "tab:blue"),
+        ("hybrid", "hybrid", "D", "tab:green"),
     ):
-        panel.plot([1e3 * times[name]], [100.0 * rates[name] / reference], marker, markersize=9, label=label)
+        ratio = 100.0 * rates[name] / reference
+        panel.plot([1e3 * times[name]], [ratio], marker, markersize=9, color=colour, label=label)
     panel.set(xscale="log", xlabel="ms per layout, one thread, batch", ylabel="% of WMMSE-100")
     panel.set_title(f"{size['links']} links")
     panel.grid(alpha=0.3)
