@@ -74,6 +74,11 @@ class ControlProcesses:
             self._ask_controller("PUT", "/api/v1/routing", json=plan_to_json(plan), timeout=_TRANSACTION_TIMEOUT_S)
         )
 
+    def transactions(self) -> list[TransactionReport]:
+        """The controller's last transactions, newest first."""
+        data = self._ask_controller("GET", "/api/v1/transactions")
+        return [transaction_from_json(report) for report in data["transactions"]]
+
     def kill(self, name: str) -> None:
         """SIGKILL, as a crash would be; the process can be started again."""
         child = self._children.pop(name)

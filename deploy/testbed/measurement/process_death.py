@@ -70,6 +70,7 @@ def measure_process_death(
         "packets_lost": lost,
         "packets_duplicated": duplicated,
         "flow_mods_after_restart": flow_mods,
+        "flow_mods_of_new_decisions": sum(row["flow_mods_of_new_decisions"] for row in rows),
         "recovery_median_s": float(np.median(recovery)),
         "recovery_max_s": float(np.max(recovery)),
         "rows": rows,
@@ -116,4 +117,14 @@ def _kill_once(live: LiveNetwork, names: tuple[str, ...]) -> dict[str, Any]:
     # A restarted controller counts from 0; one that lived on goes on counting.
     earlier = {"flow_mods": 0, "group_mods": 0} if "controller" in names else before
     changes = sum(int(after[kind] - earlier[kind]) for kind in ("flow_mods", "group_mods"))
-    return {"flow_mods": changes, "recovery_s": recovery_s, "began_ns": began_ns, "ended_ns": time.time_ns()}
+    # What the loop decided anew in these seconds is its own doing, not the restart's.
+    decided = [report for report in live.control.transactions() if report.started_s > began_ns / NANOSECONDS]
+    decided = [report for report in decided if report.plan_id.startswith("decision-")]
+    by_decisions = sum(report.flow_mods + report.group_mods for report in decided)
+    return {
+        "flow_mods": changes - by_decisions,
+        "flow_mods_of_new_decisions": by_decisions,
+        "recovery_s": recovery_s,
+        "began_ns": began_ns,
+        "ended_ns": time.time_ns(),
+    }
