@@ -95,7 +95,6 @@ def test_the_learned_model_answers_too(question: str) -> None:
     assert all(flow["delay_s"] > 0 for flow in data["flows"])
 
 
-
 @pytest.mark.parametrize("wrong", [("--relative-error", "0"), ("--max-hops", "5")])
 def test_impossible_options_are_bad_input(question: str, wrong: tuple[str, str]) -> None:
     assert isinstance(command("simulate", question, *wrong).exception, InputError)
