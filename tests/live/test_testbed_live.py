@@ -186,9 +186,9 @@ def test_packets_arrive_once_in_order_and_queues_hold_what_they_should(outside: 
     assert result["receiver"]["foreign"] == result["receiver"]["dropped"] == 0
     assert result["delay_p50_s"][1] < 0.005
     # 6 Mbit/s into 4: a third is lost, and the queue counted every loss; Open vSwitch offers some packets a second time
-    # when a full queue refuses them, so it counted a few more.
+    # when a full queue refuses them, so it counted a few more, or drops a few itself while its send buffer is small.
     assert result["lost"][2] / result["sent"][2] == pytest.approx(1 / 3, abs=0.06)
-    assert 0 <= result["drops"] - sum(result["lost"]) < 0.03 * result["drops"]
+    assert result["drops"] == pytest.approx(sum(result["lost"]), rel=0.03)
     # 40 packets of 600 bytes wait 48 ms at 4 Mbit/s, the voice packets among them make it a little less
     assert 0.040 < result["delay_max_s"][2] < 0.070
     assert result["enlarged"]

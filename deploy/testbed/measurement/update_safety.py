@@ -25,6 +25,7 @@ from topology_sync.paths import k_shortest_paths
 from topology_sync.plan import DemandRoute, NamedPath, RoutingPlan
 from topology_sync.routing import PathShare
 from topology_sync.scenario import Scenario
+from topology_sync.scenario_json import demand_keys
 from topology_sync.traffic import PacketSize
 
 PACKETS_PER_S = 1000.0
@@ -99,7 +100,7 @@ def measure_update_safety(
         "labels_used": labels,
         "flow_mods": after["flow_mods"] - before["flow_mods"],
         "transaction_median_s": float(np.median(seconds)),
-        "ok": lost == duplicated == mixed == 0 and labels >= changes,
+        "ok": lost == duplicated == mixed == 0 and labels == changes + 1,
     }
 
 
@@ -132,8 +133,10 @@ def _reroute(
     live: LiveNetwork, demand: TrafficDemand, node_paths: list[tuple[str, ...]], changes: int, progress: Progress
 ) -> list[float]:
     seconds = []
+    present = _present_path(live, demand)
+    first = node_paths.index(present) if present in node_paths else -1
     for change in range(changes):
-        nodes = node_paths[(change + 1) % len(node_paths)]
+        nodes = node_paths[(first + change + 1) % len(node_paths)]
         route = DemandRoute(*demand.key, paths=(NamedPath(nodes),))
         plan = RoutingPlan(f"update-safety-{change}", live.control.state().topology_version, (route,))
         report = live.control.put_plan(plan)
@@ -143,6 +146,14 @@ def _reroute(
         progress.note(f"{change + 1} of {changes}")
         time.sleep(PAUSE_S)
     return seconds
+
+
+def _present_path(live: LiveNetwork, demand: TrafficDemand) -> tuple[str, ...]:
+    """Node names along the path that the demand has now."""
+    scenario = live.control.state().scenario
+    row = demand_keys(scenario.topology, scenario.traffic).index(demand.key)
+    nodes = scenario.routing.paths[row][0].nodes(scenario.topology)
+    return tuple(scenario.topology.node_names[node] for node in nodes)
 
 
 def _far_apart(scenario: Scenario, seed: int) -> tuple[int, int]:
