@@ -25,11 +25,20 @@ COMMAND_MODULES = (
     "deploy.testbed.measurement.commands",
     "controller.commands",
     "optimizer.commands",
+    "optimizer.bench_commands",
+    "optimizer.what_if_commands",
+    "optimizer.suite_commands",
     "gnn_model.commands",
+    "gnn_model.bench_commands",
     "gnn_model.learning_commands",
+    "gnn_model.dataset.commands",
+    "gnn_model.service.commands",
     "gnn_model.wireless.commands",
 )
-"""Modules with ``register(app: typer.Typer) -> None``; they import what is heavy inside their functions."""
+"""Modules with ``register(app)``, ``register_bench(group)`` for the shared group ``bench``, or both.
+
+They import what is heavy inside their functions.
+"""
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -46,9 +55,15 @@ def application() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_top)
+    bench = typer.Typer(help="Side-by-side figures, each reproducible (live ones need root).", no_args_is_help=True)
     for name in COMMAND_MODULES:
         if _exists(name):
-            importlib.import_module(name).register(app)
+            module = importlib.import_module(name)
+            if hasattr(module, "register"):
+                module.register(app)
+            if hasattr(module, "register_bench"):
+                module.register_bench(bench)
+    app.add_typer(bench, name="bench")
     return app
 
 

@@ -15,15 +15,13 @@ Report = Annotated[Path | None, typer.Option(help="Write the figures (JSON) here
 AsJson = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
 
 
-def register(app: typer.Typer) -> None:
+def register_bench(group: typer.Typer) -> None:
     """Add to the ``bench`` group, which other rooms share."""
-    group = typer.Typer(help="Side-by-side figures, each reproducible (live ones need root).")
     group.command("update-safety")(update_safety)
     group.command("telemetry")(telemetry)
     group.command("kill")(kill)
     group.command("failover")(failover)
     group.command("emulator")(emulator)
-    app.add_typer(group, name="bench")
 
 
 def update_safety(
