@@ -96,7 +96,7 @@ class Control:
         self.view.fold(event)
         self.discovery.on_port(event)
 
-    def packet_in(self, dpid: int, port: int, frame: bytes, arrived_s: float) -> None:
+    def packet_in(self, dpid: int, port: int, frame: bytes, arrived_s: float | None) -> None:
         """A packet came up."""
         kind = ethertype(frame)
         if kind == ETHERTYPE_IPV4 and frame[23:24] == bytes([PROBE_PROTOCOL]) and frame[30:34] == PROBE_TARGET:

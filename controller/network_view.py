@@ -26,6 +26,7 @@ from topology_sync.events import (
     Event,
     FlowCountersRead,
     FlowRemoved,
+    LinkProbeReturned,
     PortCountersRead,
     ProbeLost,
     ProbeReturned,
@@ -65,7 +66,7 @@ class NetworkView:
         match event:
             case FlowCountersRead() | FlowRemoved() | PortCountersRead():
                 self.telemetry = reduce_telemetry(self.telemetry, event, self.telemetry_settings)
-            case ProbeReturned() | ProbeLost():
+            case ProbeReturned() | LinkProbeReturned() | ProbeLost():
                 self.delays = reduce_path_delays(self.delays, event)
             case _:
                 self._discover(event)

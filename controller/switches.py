@@ -162,10 +162,11 @@ def applied(rules: RuleSet, messages: Iterable[Message]) -> RuleSet:
     return RuleSet(flows, groups)
 
 
-def flow_statistics_request(datapath: Any, table_id: int, cookies: CookieMatch) -> Any:
-    """A request for all flows of a table (or ``OFPTT_ALL``) with such a cookie."""
+def flow_statistics_request(datapath: Any, table_id: int, cookies: CookieMatch, eth_type: int | None = None) -> Any:
+    """A request for all flows of a table (or ``OFPTT_ALL``) with such a cookie, and only those for one ethertype."""
+    match = parser.OFPMatch() if eth_type is None else parser.OFPMatch(eth_type=eth_type)
     return parser.OFPFlowStatsRequest(
-        datapath, 0, table_id, ofproto.OFPP_ANY, ofproto.OFPG_ANY, cookies.value, cookies.mask, parser.OFPMatch()
+        datapath, 0, table_id, ofproto.OFPP_ANY, ofproto.OFPG_ANY, cookies.value, cookies.mask, match
     )
 
 

@@ -1,8 +1,9 @@
 """Path probes: their bytes, what the way to and from the controller takes, delay per label, and which label is next.
 
 A probe enters at the ingress switch with the label of a path, passes the very rules that users' packets pass, loses the
-label at the egress and comes back to the controller from table 2.  A calibration probe is sent out straight to the
-CONTROLLER port of a switch.
+label at the egress and comes back to the controller from table 2.  A link probe goes out of one port without a label, so
+the switch at the other end hands it up at once.  A calibration probe is sent out straight to the CONTROLLER port of a
+switch.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ SMALLEST_FRAME_BYTES = _ETHERNET_BYTES + _MPLS_BYTES + _IPV4.size + PAYLOAD_BYTE
 
 @dataclass(frozen=True)
 class ProbeContent:
-    """What a probe carries.  Probes 2k and 2k+1 are a pair.  ``sent_s`` is by the sender's clock."""
+    """What a probe carries.  Probes 2k and 2k+1 of a path are a pair.  ``sent_s`` is by the sender's clock.
+
+    Label 0 (reserved, RFC 3032) stands for none: a link probe or a calibration probe.
+    """
 
     sequence: int
     label: int
@@ -73,14 +77,14 @@ def decode_payload(secret: bytes, payload: bytes) -> ProbeContent | None:
 def encode_probe(secret: bytes, content: ProbeContent, dscp: int = 0, frame_bytes: int = 0) -> bytes:
     """The frame to send out at the ingress: Ethernet, MPLS label (RFC 3032), IPv4, payload, zeros to ``frame_bytes``.
 
-    ``frame_bytes`` is the whole frame with label and without FCS, as traffic is measured; a calibration probe has no
-    label but the same layout otherwise.
+    ``frame_bytes`` is the whole frame with label and without FCS, as traffic is measured; without a label it has the same
+    layout otherwise.
     """
-    label_bytes = 0 if content.calibration else _MPLS_BYTES
+    label_bytes = _MPLS_BYTES if content.label else 0
     padding = max(frame_bytes - (SMALLEST_FRAME_BYTES - _MPLS_BYTES + label_bytes), 0)
     packet = _ipv4_header(dscp, PAYLOAD_BYTES + padding) + encode_payload(secret, content) + bytes(padding)
     addresses = TARGET_MAC + SOURCE_MAC
-    if content.calibration:
+    if not content.label:
         return addresses + _ETHERTYPE_IPV4.to_bytes(2, "big") + packet
     shim = content.label << 12 | dscp >> 3 << 9 | 1 << 8 | _TIME_TO_LIVE  # label, class, bottom of stack, TTL
     return addresses + _ETHERTYPE_MPLS.to_bytes(2, "big") + shim.to_bytes(4, "big") + packet
