@@ -31,7 +31,8 @@ from topology_sync.events import (
     ProbeLost,
     ProbeReturned,
 )
-from topology_sync.probes import Calibration, PathDelays, reduce_path_delays
+from topology_sync.path_delays import PathDelays, reduce_path_delays
+from topology_sync.probes import Calibration
 from topology_sync.telemetry import TelemetrySettings, TelemetryState, reduce_telemetry
 
 VERSIONS_SKIPPED = 1000

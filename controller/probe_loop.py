@@ -1,13 +1,14 @@
-"""Sends probes and turns their return into events: pairs through the rules that users' packets take, singles over links.
+"""Sends probes in pairs, through the rules that users' packets take and over single links; their return makes events.
 
-Half of the probes go over links: every path over a link shares its delays, so a few for each link tell more about the
-tails of all paths than the same number spread over the paths.
+Most of them go over links: every path over a link shares its delays, so they tell more about the tails of all paths than
+the same number spread over the paths.  Those of paths tell that the rules of the path do what they should.
 """
 
 from __future__ import annotations
 
 import heapq
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,14 +25,8 @@ from controller.settings import ControllerSettings
 from controller.switches import Switches
 from controller.transactions import Transactions
 from topology_sync.events import LinkProbeReturned, ProbeLost, ProbeReturned
-from topology_sync.probes import (
-    SMALLEST_FRAME_BYTES,
-    ProbeContent,
-    ProbeSchedule,
-    decode_probe,
-    encode_probe,
-    probe_favour,
-)
+from topology_sync.probe_schedule import ProbeSchedule, probe_favour
+from topology_sync.probes import SMALLEST_FRAME_BYTES, ProbeContent, decode_probe, encode_probe
 from topology_sync.telemetry import INGRESS_TABLE
 
 TICK_S = 0.01
@@ -39,7 +34,7 @@ LOST_AFTER_S = 2.0
 CALIBRATE_S = 0.5
 PER_LABEL_PER_S = 20.0
 PER_LINK_PER_S = 50.0
-LINK_SHARE = 0.5
+LINK_SHARE = 0.75
 OTHER_CLASS_WEIGHT = 0.25
 FAVOUR_S = 1.0
 SHORTEST_SPACING_S, LONGEST_SPACING_S = 0.005, 0.1
@@ -81,6 +76,8 @@ class ProbeLoop:
         self._schedule = ProbeSchedule()
         self._links: tuple[NetworkIntent | None, dict[int, IntentLink]] = (None, {})
         self._link_schedule = ProbeSchedule()
+        self._link_favours: tuple[float, dict[int, float]] = (0.0, {})
+        self._link_seconds: deque[tuple[float, int, int]] = deque()  # when, sequence, key of the second of a pair
         self._favours: tuple[float, dict[int, float]] = (0.0, {})
         self._pair = 0
         self._seconds: list[tuple[float, int, int]] = []  # when, sequence, label of the second of a pair
@@ -137,19 +134,31 @@ class ProbeLoop:
         if link is None or dpid != link.target_dpid or arrived_s is None:
             return
         delay_s = self._view.calibration.one_way_delay_s(arrived_s - content.sent_s, link.source_dpid, dpid)
-        self._view.fold(LinkProbeReturned(arrived_s, link.source_dpid, link.source_port, delay_s))
+        self._view.fold(LinkProbeReturned(arrived_s, link.source_dpid, link.source_port, delay_s, content.sequence))
 
     def _probe_links(self, now_s: float) -> None:
         intent = self._transactions.intent
         if self._links[0] is not intent:
             self._links = intent, {link.source_dpid << 32 | link.source_port: link for link in intent.links if link.up}
         links = self._links[1]
-        weights = dict.fromkeys(links, 1.0)
         rate = min(self._settings.probes_per_s * LINK_SHARE, PER_LINK_PER_S * len(links))
-        self._link_schedule, due = self._link_schedule.due(now_s, weights, 2 * rate)  # singles, not pairs
+        self._link_schedule, due = self._link_schedule.due(now_s, self._links_favoured(now_s, links), rate)
         for key in due:
             self._pair += 1
             self._send_over(links[key], 2 * self._pair)
+            self._link_seconds.append((now_s + SPACING_S, 2 * self._pair + 1, key))
+        while self._link_seconds and self._link_seconds[0][0] <= now_s:
+            _, sequence, key = self._link_seconds.popleft()
+            if key in links:
+                self._send_over(links[key], sequence)
+
+    def _links_favoured(self, now_s: float, links: Mapping[int, IntentLink]) -> Mapping[int, float]:
+        if now_s - self._link_favours[0] > FAVOUR_S:
+            samples = self._view.delays.links
+            favours = {dpid << 32 | port: probe_favour(recent) for (dpid, port), recent in samples.items()}
+            self._link_favours = now_s, favours
+        favours = self._link_favours[1]
+        return {key: favours.get(key, 1.0) for key in links}
 
     def _send_over(self, link: IntentLink, sequence: int) -> None:
         channel = self._switches.channel(link.source_dpid)

@@ -154,12 +154,13 @@ class ProbeReturned:
 @dataclass(frozen=True)
 class LinkProbeReturned:
     """A probe that went over one link alone came back: ``delay_s`` from the switch at its source, port ``port``, to the
-    next one, calibration already taken off."""
+    next one, calibration already taken off.  ``sequence`` as in ``ProbeReturned``."""
 
     time_s: float
     dpid: int
     port: int
     delay_s: float
+    sequence: int | None = None
 
 
 @dataclass(frozen=True)
