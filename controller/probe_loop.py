@@ -1,7 +1,7 @@
-"""Sends probes in pairs, through the rules that users' packets take and over single links; their return makes events.
+"""Sends probes in pairs, through the rules that users' packets take and over single links; takes in what comes back.
 
-Most of them go over links: every path over a link shares its delays, so they tell more about the tails of all paths than
-the same number spread over the paths.  Those of paths tell that the rules of the path do what they should.
+Most of them go over links: every path over a link shares its delays, so they tell more about the tails of all paths
+than the same number spread over the paths.  Those of paths tell that the rules of the path do what they should.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class ProbeLoop:
         return TICK_S
 
     def on_probe(self, dpid: int, frame: bytes, arrived_s: float | None) -> None:
-        """A probe came back from ``dpid``; ``arrived_s`` is monotonic, by the kernel's stamp, None where that is moot."""
+        """A probe came back from ``dpid``; ``arrived_s`` is monotonic by the kernel's stamp, None where that is moot."""
         content = decode_probe(self._secret, frame)
         if content is None:
             return

@@ -1,8 +1,8 @@
-"""Reads the counters of all switches, close together and just after they were published, and hands them to the reducers.
+"""Reads the counters of all switches together, just after they were published, and hands them to the reducers.
 
-Open vSwitch shows counters as of its last publication, made every 100 to 500 ms at the same moment for all bridges of a
-machine.  So before each round one busy rule is watched until its count jumps: then all others have just jumped too, their
-date is known, and nothing changes while they are read, which one more look at that rule confirms.
+Open vSwitch shows counters as of its last publication, made every 100 to 500 ms at the same moment for all bridges of
+a machine.  So before each round one busy rule is watched until its count jumps: then all others have just jumped too,
+their date is known, and nothing changes while they are read, which one more look at that rule confirms.
 """
 
 from __future__ import annotations

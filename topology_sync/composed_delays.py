@@ -1,9 +1,9 @@
 """The delays of a path put together from those of its links.
 
-All paths over a link share its queue, so a probe of one link tells about all of them: ten times as many samples stand
-behind the tail of a path as if paths were probed one by one.  The delay of a path is the sum of independent draws, one per
-link: the convolution of the links' distributions, computed as a product of Fourier transforms.  (That neighbouring queues
-are independent is Kleinrock's assumption of 1964; every model in this project makes it.)
+All paths over a link share its queue, so a probe of one link tells about all of them: many more samples stand behind
+the tail of a path than if paths were probed one by one.  The delay of a path is the sum of independent draws, one per
+link: the convolution of the links' distributions, computed as a product of Fourier transforms.  (That neighbouring
+queues are independent is Kleinrock's assumption of 1964; every model in this project makes it.)
 """
 
 from __future__ import annotations

@@ -165,8 +165,8 @@ def packets_lost(
 ) -> FloatArray:
     """Packets lost between the first and the last reading of every demand, [demands].
 
-    ``missing`` [readings, demands] cumulative ingress minus egress packets, NaN where unknown, of which ``rate * offset``
-    is due to different publications; ``offset_s`` and ``variance_s2`` [readings, demands].
+    ``missing`` [readings, demands] cumulative ingress minus egress packets, NaN where unknown, of which
+    ``rate * offset`` is due to different publications; ``offset_s`` and ``variance_s2`` [readings, demands].
     """
     noise = 0.1 + rate * (_ON_THE_WAY_S + np.abs(offset_s)) + rate**2 * variance_s2
     level = loss_levels(time_s, missing - rate * offset_s, noise)
@@ -180,9 +180,10 @@ def packets_lost(
 def loss_levels(time_s: FloatArray, seen: FloatArray, noise: FloatArray) -> FloatArray:
     """What had been lost by each reading, up to a constant per demand, [readings, demands].
 
-    What is seen at a reading is what was lost so far (a Poisson process: it wanders) and a noise of its own with variance
-    ``noise`` in packets^2 (packets on the way just then, dates).  The most likely losses solve one tridiagonal system (the
-    smoother of a random walk with drift): where a reading is beyond doubt its count decides, else its neighbours do.
+    What is seen at a reading is what was lost so far (a Poisson process: it wanders) and a noise of its own with
+    variance ``noise`` in packets^2 (packets on the way just then, dates).  The most likely losses solve one tridiagonal
+    system (the smoother of a random walk with drift): where a reading is beyond doubt its count decides, else its
+    neighbours do.
 
     ``seen``, ``noise`` [readings, demands]; NaN in ``seen`` where unknown, all NaN where nothing is known of a demand.
     """

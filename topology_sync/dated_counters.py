@@ -1,8 +1,8 @@
 """Traffic and loss from counters whose date is known: all of a round show the counts of one and the same moment.
 
-Then rates are exact, and loss needs only the packets on the way: what had been sent one path delay before a reading was
-either delivered or lost by then.  Each demand begins and ends its window at a reading where that is best known: best where
-nothing had been sent for longer than the path takes, so that nothing was on the way.
+Then rates are exact, and loss needs only the packets on the way: what had been sent one path delay before a reading
+was either delivered or lost by then.  Each demand begins and ends its window at a reading where that is best known:
+best where nothing had been sent for longer than the path takes, so that nothing was on the way.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ def dated_losses(
 def _aligned(
     time_s: FloatArray, sent: FloatArray, delay_s: FloatArray, longest_s: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Per reading and demand: a moment such that all that was sent before it has arrived or is lost at the reading, what
-    was sent by then, and the variance of that in packets^2."""
+    """Per reading and demand: a moment such that all that was sent before has arrived or is lost at the reading, what was
+    sent by then, and the variance of that in packets^2."""
     moment_s = time_s[:, None] - delay_s
     sent_by = np.empty_like(sent)
     variance = np.empty_like(sent)

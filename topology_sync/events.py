@@ -98,8 +98,8 @@ class FlowCountersRead:
     """A switch's complete answer to a request for counters of our rules; rules that are not in it no longer count.
 
     The controller passes the demand rules of table 1 and, of table 0, only rules of path labels at their egress switch.
-    ``time_s`` is the moment whose counts are shown.  ``dated``: it is that moment to some hundredths of a second, and the
-    same for all switches of the round; else it is when the switch answered, and its counts may be older.
+    ``time_s`` is the moment whose counts are shown.  ``dated``: it is that moment to some hundredths of a second, and
+    the same for all switches of the round; else it is when the switch answered, and its counts may be older.
     """
 
     time_s: float

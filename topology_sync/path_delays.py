@@ -143,5 +143,3 @@ def _weighted_quantiles(values: FloatArray, weights: FloatArray | None, levels: 
     weight = np.ones(len(values)) if weights is None else weights[order]
     position = (np.cumsum(weight) - weight / 2) / weight.sum()
     return tuple(float(value) for value in np.interp(levels, position, values[order]))
-
-

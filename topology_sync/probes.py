@@ -1,9 +1,9 @@
 """Probes: their bytes, and what the way to and from the controller takes.
 
 A probe enters at the ingress switch with the label of a path, passes the very rules that users' packets pass, loses the
-label at the egress and comes back to the controller from table 2.  A link probe goes out of one port without a label, so
-the switch at the other end hands it up at once.  A calibration probe is sent out straight to the CONTROLLER port of a
-switch.
+label at the egress and comes back to the controller from table 2.  A link probe goes out of one port without a label,
+so the switch at the other end hands it up at once.  A calibration probe is sent out straight to the CONTROLLER port of
+a switch.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def decode_payload(secret: bytes, payload: bytes) -> ProbeContent | None:
 def encode_probe(secret: bytes, content: ProbeContent, dscp: int = 0, frame_bytes: int = 0) -> bytes:
     """The frame to send out at the ingress: Ethernet, MPLS label (RFC 3032), IPv4, payload, zeros to ``frame_bytes``.
 
-    ``frame_bytes`` is the whole frame with label and without FCS, as traffic is measured; without a label it has the same
-    layout otherwise.
+    ``frame_bytes`` is the whole frame with label and without FCS, as traffic is measured; without a label it has the
+    same layout otherwise.
     """
     label_bytes = _MPLS_BYTES if content.label else 0
     padding = max(frame_bytes - (SMALLEST_FRAME_BYTES - _MPLS_BYTES + label_bytes), 0)

@@ -15,9 +15,9 @@ REMEMBERED_S = 60.0
 class SwitchClock:
     """Dates the answers of one switch.
 
-    A rule made at ``c`` that says it is ``a`` old was read at ``c + a``.  An answer is taken in some time after that and
-    never before, so the smallest wait of the last one to two minutes is taken as none: that also follows a clock that
-    runs a little faster or slower than ours.
+    A rule made at ``c`` that says it is ``a`` old was read at ``c + a``.  An answer is taken in some time after that
+    and never before, so the smallest wait of the last one to two minutes is taken as none: that also follows a clock
+    that runs a little faster or slower than ours.
     """
 
     _made_s: dict[Hashable, float] = field(default_factory=dict)

@@ -10,21 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from topology_sync.events import ProbeLost, ProbeReturned
+from topology_sync.path_delays import DelaySample, PathDelays, delay_p99_s, reduce_path_delays
+from topology_sync.probe_schedule import ProbeSchedule, probe_favour
 from topology_sync.probes import (
     PAYLOAD_BYTES,
     PROBE_TARGET,
     Calibration,
-    DelaySample,
-    PathDelays,
     ProbeContent,
-    ProbeSchedule,
     decode_payload,
     decode_probe,
-    delay_p99_s,
     encode_payload,
     encode_probe,
-    probe_favour,
-    reduce_path_delays,
 )
 
 SECRET = b"s" * 32
