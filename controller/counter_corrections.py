@@ -66,6 +66,11 @@ class ProbeDiscount:
     _last: dict[int, FlowCounter] = field(default_factory=dict)
     _base: dict[int, tuple[int, int]] = field(default_factory=dict)
 
+    @property
+    def labels(self) -> frozenset[int]:
+        """Labels of which anything is remembered."""
+        return frozenset(self._recent)
+
     def probe_returned(self, label: int, frame_bytes: int, earliest_s: float, latest_s: float) -> None:
         """One of our probes passed the egress rule of ``label``; all times by one clock."""
         self._recent.setdefault(label, deque()).append(_Probe(earliest_s, latest_s, frame_bytes))

@@ -108,7 +108,7 @@ class ProbeLoop:
         return TICK_S
 
     def on_probe(self, dpid: int, frame: bytes, arrived_s: float | None) -> None:
-        """A probe came back from ``dpid``; ``arrived_s`` is monotonic by the kernel's stamp, None where that is moot."""
+        """A probe came back from ``dpid``; ``arrived_s`` is monotonic by the kernel's stamp, None if that is moot."""
         content = decode_probe(self._secret, frame)
         if content is None:
             return

@@ -82,8 +82,8 @@ def dated_losses(
 def _aligned(
     time_s: FloatArray, sent: FloatArray, delay_s: FloatArray, longest_s: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Per reading and demand: a moment such that all that was sent before has arrived or is lost at the reading, what was
-    sent by then, and the variance of that in packets^2."""
+    """Per reading and demand: a moment such that all that was sent before has arrived or is lost at the reading, what
+    was sent by then, and the variance of that in packets^2."""
     moment_s = time_s[:, None] - delay_s
     sent_by = np.empty_like(sent)
     variance = np.empty_like(sent)

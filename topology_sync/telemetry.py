@@ -60,8 +60,8 @@ class RuleRecord:
 class Reading:
     """All totals of a switch as of one of its answers.
 
-    ``clock_s`` runs by the switch's own clock.  ``dated`` as in ``FlowCountersRead``; ``unsure``: so many of the packets
-    may have been counted wrongly.
+    ``clock_s`` runs by the switch's own clock.  ``dated`` as in ``FlowCountersRead``; ``unsure``: so many of the
+    packets may have been counted wrongly.
     """
 
     time_s: float

@@ -43,7 +43,7 @@ def popped(frame: bytes) -> bytes:
 def test_a_probe_comes_back_as_it_was_sent(content, dscp, frame_bytes):
     frame = encode_probe(SECRET, content, dscp, frame_bytes)
     assert len(frame) >= frame_bytes
-    arrived = frame if content.calibration else popped(frame)
+    arrived = popped(frame) if content.label else frame
     assert decode_probe(SECRET, arrived) == content
     assert decode_probe(SECRET, arrived + bytes(9)) == content
     assert decode_probe(b"another", arrived) is None

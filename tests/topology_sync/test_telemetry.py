@@ -299,5 +299,5 @@ def test_loss_that_sets_in_within_the_window_is_seen():
 
 def test_readings_do_not_pile_up():
     state = fold(*steady(50, seconds=range(100)))
-    assert len(state.switches[1].readings) == 11
+    assert len(state.switches[1].readings) == 1 + int(SETTINGS.kept_s)
     assert replace(state) == state

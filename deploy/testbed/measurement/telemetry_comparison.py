@@ -23,8 +23,8 @@ LOSS_GOAL = 0.005
 DELAY_GOAL_RATIO, DELAY_GOAL_S = 0.20, 0.002
 LEAST_PACKETS_FOR_P99 = 200
 PACKETS_FOR_P99_TO_20_PERCENT = 450
-"""What a percentile of receivers needs to be within 20 % itself, 19 times of 20: with an exponential tail of scale s the
-99th percentile is 4.6 s and its standard error sqrt(0.0099 / packets) / 0.01 s."""
+"""What the receivers' own percentile needs to be within 20 %, 19 times of 20: with an exponential tail of scale s it is
+4.6 s and its standard error sqrt(0.0099 / packets) / 0.01 s."""
 NANOSECONDS = 1_000_000_000
 
 
@@ -32,9 +32,9 @@ NANOSECONDS = 1_000_000_000
 class Comparison:
     """One snapshot against the truth, NaN where there is nothing to compare.  All [demands].
 
-    ``rate`` relative error; ``loss`` error of the loss ratio, ``one_packet`` what a packet is of it; ``delay_s`` error of
-    the 99th percentile, ``delay_within`` whether that is in its goal, ``delay_in_doubt`` whether it is within what the
-    receivers' own percentile is certain to (95 %); ``received`` packets behind that; ``jitter_s`` error.
+    ``rate`` relative error; ``loss`` error of the loss ratio, ``one_packet`` what a packet is of it; ``delay_s`` error
+    of the 99th percentile, ``delay_within`` whether that is in its goal, ``delay_in_doubt`` whether it is within what
+    the receivers' own percentile is certain to (95 %); ``received`` packets behind that; ``jitter_s`` error.
     """
 
     rate: FloatArray
