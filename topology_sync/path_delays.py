@@ -56,13 +56,13 @@ def reduce_path_delays(state: PathDelays, event: Event) -> PathDelays:
     match event:
         case ProbeReturned() if math.isfinite(event.delay_s):
             sample = DelaySample(event.time_s, event.delay_s, event.sequence)
-            kept = (*(s for s in state.samples.get(event.label, ()) if s.time_s > oldest_s), sample)
+            kept = (*_since(state.samples.get(event.label, ()), oldest_s), sample)
             others = {label: old for label, old in state.samples.items() if old[-1].time_s > oldest_s}
             return replace(state, samples={**others, event.label: kept})
         case LinkProbeReturned() if math.isfinite(event.delay_s):
             link = event.dpid, event.port
             sample = DelaySample(event.time_s, event.delay_s, event.sequence)
-            kept = (*(s for s in state.links.get(link, ()) if s.time_s > oldest_s), sample)
+            kept = (*_since(state.links.get(link, ()), oldest_s), sample)
             present = {other: old for other, old in state.links.items() if old[-1].time_s > oldest_s}
             return replace(state, links={**present, link: kept})
         case ProbeLost():
@@ -71,6 +71,12 @@ def reduce_path_delays(state: PathDelays, event: Event) -> PathDelays:
             return replace(state, lost_s={**rest, event.label: times})
         case _:
             return state
+
+
+def _since(samples: tuple[DelaySample, ...], oldest_s: float) -> tuple[DelaySample, ...]:
+    """They come in the order of their times, so only a few at the front are too old."""
+    first = next((index for index, sample in enumerate(samples) if sample.time_s > oldest_s), len(samples))
+    return samples[first:]
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,7 @@ def _delays(path_delays: PathDelays, demands: Sequence[DemandInstalled], now_s: 
     single = {path.label: path.hops[0] for one in demands for path in one.paths if len(path.hops) == 1}
     composed = ComposedDelays(path_delays, now_s, single)
     return {
-        one.number: composed.of([(path.hops, path.share) for path in one.paths])
+        one.number: composed.of(tuple((path.hops, path.share) for path in one.paths))
         or path_delays.of({path.label: path.share for path in one.paths}, now_s)
         for one in demands
     }
