@@ -116,7 +116,7 @@ class ComposedDelays:
         return scaled
 
     def _mass(self, delay_s: FloatArray) -> FloatArray:
-        """Probability per bin: the (sorted) samples, their upper tenth replaced by an exponential tail of the same mean.
+        """Probability per bin: the (sorted) samples, the upper tenth replaced by an exponential tail of the same mean.
 
         That is the form of the tail of a queue's waiting time; it spares the percentile the luck of the largest sample.
         """
