@@ -26,10 +26,9 @@ def shaping_commands(interfaces: Iterable[ShapedInterface]) -> str:
     """The ``tc -batch`` script.
 
     The bucket holds 100 us of line time, less than any packet: HTB lets a packet go only when the one before it has
-    had (all but 100 us of) its time on the line, so there are no trains faster than the line, and a timer that fires a
-    little late is made up for.  Measured with 500 byte packets at 3 Mbit/s (1,333 us each) on an overloaded link: a
-    bucket of 1 byte spaces them 1,370 us, this one 1,335 us; one of 1,600 bytes lets three go at once.  ``quantum``
-    only silences a warning.
+    had (all but 100 us of) its time on the line, so there are no trains faster than the line, as a bucket of several
+    packets would let go, and a timer that fires a little late is made up for, as it is not with a bucket of a byte.
+    ``quantum`` only silences a warning.
 
     LLDP has a small class of its own, as switches keep a queue for network control (IEEE 802.1Q, priority 7): behind a
     full data queue a quarter of it would be lost and links would seem to come and go.

@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from deploy.testbed.scenarios import CLASSES, TestbedScenario
+from deploy.testbed.base_traffic import CLASSES
+from deploy.testbed.scenarios import TestbedScenario
 from topology_sync.routing import Routing
 from topology_sync.scenario_json import write_scenario
 from topology_sync.topology import Topology

@@ -145,8 +145,8 @@ class PrivateOpenvSwitch:
 def _run_before_others() -> None:
     """Real-time scheduling for the daemon, inherited by its threads: a switch does not wait for other programs.
 
-    Measured at 9,400 switch-hops/s beside four busy processes on two cores: 99 % of packets within 0.9 ms; without it
-    109 ms, and with a nice value of -20 still 5 to 50 ms.
+    A low nice value is not enough: beside busy processes packets would still wait for whole time slices, and that would
+    pass for queueing.  ``routewright bench emulator``, run beside them, shows it.
     """
     with suppress(OSError):  # not permitted in some containers: then it is only less exact
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(_REAL_TIME_PRIORITY))

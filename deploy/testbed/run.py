@@ -11,16 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from deploy.process_control import wait_until
 from deploy.testbed.control_processes import ControlProcesses
 from deploy.testbed.emulated_network import EmulatedNetwork
 from deploy.testbed.link_shaping import queue_drops
+from deploy.testbed.live_network import LiveNetwork, live_network
 from deploy.testbed.loop_watch import MEASURE_S, SETTLE_S, LoopWatch
-from deploy.testbed.network_namespace import unshare_network
-from deploy.testbed.operator_files import write_operator_files
 from deploy.testbed.outage import outage
-from deploy.testbed.preconditions import check_machine
-from deploy.testbed.private_openvswitch import PrivateOpenvSwitch
 from deploy.testbed.progress import Progress
 from deploy.testbed.report import SECOND_NS, Decision, Extras, Timeline, build_report
 from deploy.testbed.routing_check import demands_over, routed_as_planned
@@ -28,14 +24,11 @@ from deploy.testbed.run_directory import RunDirectory
 from deploy.testbed.scenarios import PRIMING_S, RAMP_S, Kind, TestbedScenario, make_scenario
 from deploy.testbed.statistics import PacketTable, packet_table
 from deploy.testbed.traffic import TrafficProcesses
-from deploy.testbed.traffic_plan import HostEntry, TrafficJob, make_schedule
+from deploy.testbed.traffic_plan import make_schedule
 from topology_sync.errors import UnavailableError
 from topology_sync.scenario import Scenario
 
-OPENFLOW_PORT = 6653  # in a namespace of our own, so it is always free
-ADDRESSES_PER_HOST = 1  # more are needed only where demands are split, see EmulatedNetwork
-DISCOVERY_TIMEOUT_S = 20.0
-HOSTS_TIMEOUT_S = 20.0
+ADDRESSES_PER_HOST = 1  # more are needed only where demands are split
 OPTIMIZER_START_S = PRIMING_S + 7.0  # it then sees a network that has been carrying traffic, not one being born
 CALM_BEFORE_EVENT_S = 5.0
 CALM_TIMEOUT_S = 45.0
@@ -63,61 +56,51 @@ def run_testbed(options: RunOptions, source: Scenario, progress: Progress) -> di
     Call from the main thread of a process of its own: it leaves this process in another network namespace.  Raises
     UnavailableError when the machine cannot carry the testbed or a process fails.
     """
-    check_machine()
     scenario = make_scenario(options.kind, options.topology_name, source, options.seed)
     with RunDirectory() as directory:
         try:
-            return _Run(scenario, options, directory.path, progress).report()
+            return _Run(scenario, options, directory, progress).report()
         finally:
             if options.keep is not None:
                 _copy(directory.path, options.keep)
 
 
 class _Run:
-    def __init__(self, scenario: TestbedScenario, options: RunOptions, directory: Path, progress: Progress) -> None:
+    def __init__(
+        self, scenario: TestbedScenario, options: RunOptions, directory: RunDirectory, progress: Progress
+    ) -> None:
         self._scenario = scenario
         self._options = options
         self._directory = directory
         self._progress = progress
         self._traffic_s = options.duration_s or (STEADY_S if options.kind == "steady" else MOST_TRAFFIC_S)
-        self._discover_s = 0.0
         self._as_planned = False
         self._affected: list[int] = []
 
     def report(self) -> dict[str, Any]:
         """Everything, in order; on the way out everything is stopped in the opposite order."""
-        scenario, topology = self._scenario, self._scenario.base.topology
-        original = unshare_network()
+        scenario = self._scenario
         with ExitStack() as stack:
-            stack.callback(original.close)
-            with self._progress.step(f"network: {topology.node_count} switches, {topology.link_count} directed links"):
-                openvswitch = PrivateOpenvSwitch(self._directory / "ovs")
-                stack.callback(openvswitch.stop)
-                openvswitch.start()
-                network = EmulatedNetwork(topology, openvswitch, OPENFLOW_PORT, ADDRESSES_PER_HOST)
-                stack.callback(network.stop)
-                network.start()
-            control = ControlProcesses(self._directory, original)
-            stack.callback(control.stop)
-            configuration = write_operator_files(self._directory, scenario, OPENFLOW_PORT, control.api_port)
-            self._start_controller(control, network, configuration)
-            traffic = self._prepare_traffic(network)
+            live = stack.enter_context(
+                live_network(scenario, self._progress, self._directory, addresses_per_host=ADDRESSES_PER_HOST)
+            )
+            traffic = live.traffic(scenario.calm_demands, self._traffic_s, scenario.seed)
             stack.callback(traffic.stop, 0.0)
-            watch = LoopWatch(scenario, control, traffic, self._progress)
+            watch = LoopWatch(scenario, live.control, traffic, self._progress)
             traffic.start()
             with self._progress.step(
                 f"traffic: {len(scenario.demands)} demands, {scenario.base.traffic.packets_per_s.sum():,.0f} packets/s"
             ):
                 watch.wait_until(OPTIMIZER_START_S)
-                openvswitch.enlarge_send_buffer()
+                live.openvswitch.enlarge_send_buffer()
             with self._progress.step("optimizer: connects"):
-                control.start_optimizer(configuration)
+                live.control.start_optimizer(live.configuration)
             if scenario.kind == "steady":
-                applied, timeline = self._measure_steady(control, watch, traffic)
+                applied, timeline = self._measure_steady(live.control, watch, traffic)
             else:
-                applied, timeline = self._measure_event(control, network, watch, traffic)
+                applied, timeline = self._measure_event(live, watch, traffic)
             traffic.stop()
-            drops = queue_drops(link.sending for link in network.link_interfaces)
+            drops = queue_drops(link.sending for link in live.network.link_interfaces)
         table = packet_table(traffic.schedule, traffic.sent_ns(), traffic.received())
         return build_report(
             scenario,
@@ -125,7 +108,7 @@ class _Run:
             timeline,
             applied,
             Extras(
-                discover_s=self._discover_s,
+                discover_s=live.discover_s,
                 emulator_load_ratio=scenario.emulator_load_ratio,
                 routing_as_planned=self._as_planned,
                 sender={**traffic.summaries.get("sender", {}), **_lateness(traffic)},
@@ -135,53 +118,18 @@ class _Run:
             ),
         )
 
-    def _start_controller(self, control: ControlProcesses, network: EmulatedNetwork, configuration: Path) -> None:
-        topology = self._scenario.base.topology
-        with self._progress.step("controller: discovers the network"):
-            control.start_controller(configuration)
-            began = time.monotonic()
-
-            def complete() -> bool:
-                state = control.state()
-                found, up = state.scenario.topology, int(state.links.up.sum())
-                self._progress.note(f"{found.node_count} switches, {up} links")
-                return found.node_count == topology.node_count and up == topology.link_count
-
-            wait_until(complete, DISCOVERY_TIMEOUT_S, "the network is not discovered", 0.1)
-            self._discover_s = time.monotonic() - began
-        with self._progress.step("hosts announce themselves"):
-            wanted = sum(len(host.addresses) for host in network.hosts)
-            announced = 0.0
-
-            def known() -> bool:
-                nonlocal announced
-                if time.monotonic() - announced > 2.0:
-                    network.announce_hosts()
-                    announced = time.monotonic()
-                return len(control.state().hosts) >= wanted
-
-            wait_until(known, HOSTS_TIMEOUT_S, f"not all of {wanted} host addresses are known", 0.2)
-
-    def _prepare_traffic(self, network: EmulatedNetwork) -> TrafficProcesses:
-        directory = self._directory / "traffic"
-        directory.mkdir()
-        demands = self._scenario.calm_demands
-        schedule = make_schedule(demands, self._traffic_s, ADDRESSES_PER_HOST**2, self._scenario.seed)
-        hosts = [HostEntry(host.node, host.process_id, host.addresses) for host in network.hosts]
-        return TrafficProcesses(TrafficJob.for_demands(hosts, demands, directory), schedule, directory)
-
     def _measure_event(
-        self, control: ControlProcesses, network: EmulatedNetwork, watch: LoopWatch, traffic: TrafficProcesses
+        self, live: LiveNetwork, watch: LoopWatch, traffic: TrafficProcesses
     ) -> tuple[list[Decision], Timeline]:
         with self._progress.step("calm before the event"):
             watch.wait_until(max(self._scenario.event_s, traffic.elapsed_s + CALM_BEFORE_EVENT_S))
             if not watch.wait_for_calm(CALM_TIMEOUT_S):
                 self._progress.say("the loop does not come to rest; going on all the same")
-        state = control.state()
+        state = live.control.state()
         self._as_planned = routed_as_planned(self._scenario, state)
         if self._scenario.failed_link is not None:
             self._affected = demands_over(self._scenario, state, self._scenario.failed_link)
-        event_ns, before_ns = self._let_it_happen(network, traffic)
+        event_ns, before_ns = self._let_it_happen(live.network, traffic)
         with self._progress.step("the loop sees it, decides and installs"):
             changed = watch.wait_for_change(event_ns, 0, min(CHANGE_TIMEOUT_S, self._left_s(traffic)))
         if not changed:

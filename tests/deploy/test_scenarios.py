@@ -7,16 +7,8 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from deploy.testbed.scenarios import (
-    CLASSES,
-    EVENT_S,
-    MAX_EMULATOR_LOAD,
-    Kind,
-    TestbedScenario,
-    emulated_topology,
-    emulator_load_ratio,
-    make_scenario,
-)
+from deploy.testbed.base_traffic import CLASSES, MAX_EMULATOR_LOAD, emulated_topology, emulator_load_ratio
+from deploy.testbed.scenarios import EVENT_S, Kind, TestbedScenario, make_scenario
 from deploy.testbed.traffic_plan import make_schedule
 from gnn_model.analytic import AnalyticPredictor
 from optimizer.candidates import CandidatePaths, UsableLinks

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from deploy.configuration import read_configuration
+from deploy.testbed.base_traffic import CAPACITY_BPS, CLASSES, QUEUE_PACKETS
 from deploy.testbed.emulated_network import host_addresses, paired_links
 from deploy.testbed.link_shaping import ShapedInterface, shaping_commands
 from deploy.testbed.operator_files import write_operator_files
 from deploy.testbed.outage import outage
 from deploy.testbed.run_directory import PREFIX, RunDirectory, remove_stale
-from deploy.testbed.scenarios import CAPACITY_BPS, CLASSES, QUEUE_PACKETS, make_scenario
+from deploy.testbed.scenarios import make_scenario
 from deploy.testbed.statistics import PacketTable
 from topology_sync.sources import load_scenario
 from topology_sync.topology import Link, Topology

@@ -2,119 +2,107 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+if TYPE_CHECKING:
+    from deploy.testbed.progress import Progress
+    from topology_sync.scenario import Scenario
+
 DEFAULT_TOPOLOGY = "topohub:sndlib/nobel-us"
 
-Topology = Annotated[str, typer.Option(help="Scenario source of the topology.")]
-Seed = Annotated[int, typer.Option(min=0, help="Which demands and links are meant.")]
-Report = Annotated[Path | None, typer.Option(help="Write the figures (JSON) here.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
+Measurement = Callable[["Scenario", str, int, "Progress"], dict[str, Any]]
+"""Measures on the topology of a scenario, which has this name, with this seed; the figures, ``ok`` among them."""
 
 
 def register_bench(group: typer.Typer) -> None:
     """Add to the ``bench`` group, which other rooms share."""
-    group.command("update-safety")(update_safety)
-    group.command("telemetry")(telemetry)
-    group.command("kill")(kill)
-    group.command("failover")(failover)
-    group.command("emulator")(emulator)
+    for name, choose in (
+        ("update-safety", update_safety),
+        ("telemetry", telemetry),
+        ("kill", kill),
+        ("failover", failover),
+        ("emulator", emulator),
+    ):
+        group.command(name)(_command(choose))
 
 
 def update_safety(
     changes: Annotated[int, typer.Option(min=1, max=1000, help="Re-routings.")] = 50,
-    topology: Topology = DEFAULT_TOPOLOGY,
-    seed: Seed = 1,
-    report: Report = None,
-    as_json: AsJson = False,
-) -> int:
+) -> Measurement:
     """A 1,000 packets/s flow across consecutive re-routings: lost, duplicated, on a mixed path?"""
     from deploy.testbed.measurement.update_safety import measure_update_safety
 
-    return _run(
-        lambda progress, source: measure_update_safety(source, topology, seed, changes, progress),
-        topology,
-        report,
-        as_json,
-    )
+    return lambda source, name, seed, progress: measure_update_safety(source, name, seed, changes, progress)
 
 
 def telemetry(
     seconds: Annotated[int, typer.Option(min=20, max=600, help="Seconds of snapshots to compare.")] = 40,
     window: Annotated[float, typer.Option(min=5, max=120, help="Length of the measurement window in seconds.")] = 10.0,
-    topology: Topology = DEFAULT_TOPOLOGY,
-    seed: Seed = 1,
-    report: Report = None,
-    as_json: AsJson = False,
-) -> int:
+) -> Measurement:
     """What the controller measured against what senders sent and receivers got: rates, loss, p99 delay."""
     from deploy.testbed.measurement.telemetry_accuracy import measure_telemetry
 
-    return _run(
-        lambda progress, source: measure_telemetry(source, topology, seed, seconds, window, progress),
-        topology,
-        report,
-        as_json,
-    )
+    return lambda source, name, seed, progress: measure_telemetry(source, name, seed, seconds, window, progress)
 
 
 def kill(
     times: Annotated[int, typer.Option(min=1, max=100, help="Kills of each kind.")] = 10,
-    topology: Topology = DEFAULT_TOPOLOGY,
-    seed: Seed = 1,
-    report: Report = None,
-    as_json: AsJson = False,
-) -> int:
+) -> Measurement:
     """kill -9 of the controller, the optimizer and both under load: packets lost, flow changes after the restart."""
     from deploy.testbed.measurement.process_death import measure_process_death
 
-    return _run(
-        lambda progress, source: measure_process_death(source, topology, seed, times, progress),
-        topology,
-        report,
-        as_json,
-    )
+    return lambda source, name, seed, progress: measure_process_death(source, name, seed, times, progress)
 
 
 def failover(
     trials: Annotated[int, typer.Option(min=1, max=100, help="Cables to break, one after the other.")] = 20,
-    topology: Topology = DEFAULT_TOPOLOGY,
-    seed: Seed = 1,
-    report: Report = None,
-    as_json: AsJson = False,
-) -> int:
+) -> Measurement:
     """Cables break under 1,000 packets/s in both directions: for how long is traffic lost, and is it re-routed?"""
     from deploy.testbed.measurement.failover import measure_failover
 
-    return _run(
-        lambda progress, source: measure_failover(source, topology, seed, trials, progress),
-        topology,
-        report,
-        as_json,
-    )
+    return lambda source, name, seed, progress: measure_failover(source, name, seed, trials, progress)
 
 
-def emulator(
-    topology: Topology = DEFAULT_TOPOLOGY,
-    seed: Seed = 1,
-    report: Report = None,
-    as_json: AsJson = False,
-) -> int:
+def emulator() -> Measurement:
     """What the emulated switches can carry, so that a run's load can be judged against it."""
     from deploy.testbed.measurement.emulator_capacity import measure_emulator_capacity
 
-    return _run(
-        lambda progress, source: measure_emulator_capacity(source, topology, seed, progress),
-        topology,
-        report,
-        as_json,
-    )
+    return measure_emulator_capacity
 
 
-def _run(measure: Any, topology: str, report: Path | None, as_json: bool) -> int:
+def _command(choose: Callable[..., Measurement]) -> Callable[..., int]:
+    """The command with the options of ``choose`` and those that all measurements share."""
+
+    def command(
+        topology: Annotated[str, typer.Option(help="Scenario source of the topology.")] = DEFAULT_TOPOLOGY,
+        seed: Annotated[int, typer.Option(min=0, help="Which demands and links are meant.")] = 1,
+        report: Annotated[Path | None, typer.Option(help="Write the figures (JSON) here.")] = None,
+        as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+        **own: Any,
+    ) -> int:
+        return _run(choose(**own), topology, seed, report, as_json)
+
+    def parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+        hints = get_type_hints(function, globals(), include_extras=True)
+        return [
+            parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+            for name, parameter in inspect.signature(function).parameters.items()
+            if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+        ]
+
+    merged = [*parameters(choose), *parameters(command)]
+    command.__doc__ = choose.__doc__
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in merged}
+    command.__signature__ = inspect.Signature(merged, return_annotation=int)  # type: ignore[attr-defined]
+    return command
+
+
+def _run(measure: Measurement, topology: str, seed: int, report: Path | None, as_json: bool) -> int:
     import json
     import signal
     import sys
@@ -127,7 +115,7 @@ def _run(measure: Any, topology: str, report: Path | None, as_json: bool) -> int
 
     source = load_scenario(topology)
     signal.signal(signal.SIGTERM, _interrupt)
-    result = measure(Progress(Console(file=sys.stderr, soft_wrap=True)), source)
+    result = measure(source, topology, seed, Progress(Console(file=sys.stderr, soft_wrap=True)))
     text = json.dumps(result, indent=1, allow_nan=False)
     if report is not None:
         try:

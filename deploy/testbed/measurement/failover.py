@@ -10,7 +10,7 @@ import networkx as nx
 import numpy as np
 
 from deploy.testbed.emulated_network import paired_links
-from deploy.testbed.measurement.live_network import LiveNetwork, live_network
+from deploy.testbed.live_network import LiveNetwork, live_network
 from deploy.testbed.progress import Progress
 from deploy.testbed.run_directory import RunDirectory
 from deploy.testbed.scenarios import make_scenario

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from deploy.process_control import wait_until
-from deploy.testbed.measurement.live_network import LiveNetwork, live_network
+from deploy.testbed.live_network import LiveNetwork, live_network
 from deploy.testbed.progress import Progress
 from deploy.testbed.run_directory import RunDirectory
 from deploy.testbed.scenarios import PRIMING_S, make_scenario

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from deploy.testbed.measurement.live_network import LiveNetwork, live_network
+from deploy.testbed.live_network import LiveNetwork, live_network
 from deploy.testbed.measurement.telemetry_comparison import LOSS_GOAL, RATE_GOAL, compare, figures
 from deploy.testbed.progress import Progress
 from deploy.testbed.run_directory import RunDirectory

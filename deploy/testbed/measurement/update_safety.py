@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from deploy.process_control import start_child, stop_child
+from deploy.testbed.live_network import LiveNetwork, live_network
 from deploy.testbed.measurement.label_sniffer import read_sightings
-from deploy.testbed.measurement.live_network import LiveNetwork, live_network
 from deploy.testbed.progress import Progress
 from deploy.testbed.receiver_log import Records
 from deploy.testbed.run_directory import RunDirectory

@@ -1,4 +1,4 @@
-"""An emulated network with the real controller on it, ready for traffic; what every live measurement starts from."""
+"""An emulated network with the real controller on it, ready for traffic: what every run and measurement starts from."""
 
 from __future__ import annotations
 
@@ -26,35 +26,39 @@ from deploy.testbed.traffic_plan import HostEntry, TrafficDemand, TrafficJob, ma
 
 OPENFLOW_PORT = 6653  # in a namespace of our own, so it is always free
 ADDRESSES_PER_HOST = 4
+"""Open vSwitch spreads UDP over the paths of a split demand by addresses only, so measurements give hosts several."""
 DISCOVERY_TIMEOUT_S = 20.0
 HOSTS_TIMEOUT_S = 20.0
 
 
 @dataclass
 class LiveNetwork:
-    """What a measurement works with.  ``discover_s``: from the controller being up to all links being known."""
+    """What a run works with.  ``discover_s``: from the controller being up to all links being known."""
 
     directory: Path
     openvswitch: PrivateOpenvSwitch
     network: EmulatedNetwork
     control: ControlProcesses
     configuration: Path
-    discover_s: float
+    addresses_per_host: int
+    discover_s: float = 0.0
 
     def traffic(self, demands: Sequence[TrafficDemand], end_s: float, seed: int) -> TrafficProcesses:
         """Sender and receiver for these demands, not started yet.  One set per network."""
         directory = self.directory / "traffic"
         directory.mkdir()
-        schedule = make_schedule(demands, end_s, ADDRESSES_PER_HOST**2, seed)
+        schedule = make_schedule(demands, end_s, self.addresses_per_host**2, seed)
         hosts = [HostEntry(host.node, host.process_id, host.addresses) for host in self.network.hosts]
         return TrafficProcesses(TrafficJob.for_demands(hosts, demands, directory), schedule, directory)
 
-    def is_complete(self) -> bool:
-        """Whether the controller knows every switch and has every link up."""
+    def is_complete(self, progress: Progress | None = None) -> bool:
+        """Whether the controller knows every switch and has every link up; ``progress`` is told how many."""
         state = self.control.state()
         topology = self.network.topology
-        found = state.scenario.topology
-        return (found.node_count, int(state.links.up.sum())) == (topology.node_count, topology.link_count)
+        switches, links = state.scenario.topology.node_count, int(state.links.up.sum())
+        if progress is not None:
+            progress.note(f"{switches} switches, {links} links")
+        return (switches, links) == (topology.node_count, topology.link_count)
 
 
 @contextmanager
@@ -63,11 +67,13 @@ def live_network(
     progress: Progress,
     keep_in: RunDirectory,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
+    addresses_per_host: int = ADDRESSES_PER_HOST,
 ) -> Iterator[LiveNetwork]:
     """Build the network of ``scenario``, start its controller, wait until links and hosts are known.
 
-    ``settings`` are sections of the operator's configuration that differ from the testbed's own.  Call from the main
-    thread of a process of its own: it leaves this process in another network namespace.
+    On the way out everything is stopped in the opposite order.  ``settings`` are sections of the operator's
+    configuration that differ from the testbed's own.  Call from the main thread of a process of its own: it leaves this
+    process in another network namespace.
     """
     check_machine()
     topology = scenario.base.topology
@@ -79,18 +85,18 @@ def live_network(
             openvswitch = PrivateOpenvSwitch(directory / "ovs")
             stack.callback(openvswitch.stop)
             openvswitch.start()
-            network = EmulatedNetwork(topology, openvswitch, OPENFLOW_PORT, ADDRESSES_PER_HOST)
+            network = EmulatedNetwork(topology, openvswitch, OPENFLOW_PORT, addresses_per_host)
             stack.callback(network.stop)
             network.start()
         control = ControlProcesses(directory, original)
         stack.callback(control.stop)
         configuration = write_operator_files(directory, scenario, OPENFLOW_PORT, control.api_port)
         _change_configuration(configuration, settings or {})
-        live = LiveNetwork(directory, openvswitch, network, control, configuration, 0.0)
+        live = LiveNetwork(directory, openvswitch, network, control, configuration, addresses_per_host)
         with progress.step("controller: discovers the network"):
             control.start_controller(configuration)
             began = time.monotonic()
-            wait_until(live.is_complete, DISCOVERY_TIMEOUT_S, "the network is not discovered", 0.05)
+            wait_until(lambda: live.is_complete(progress), DISCOVERY_TIMEOUT_S, "the network is not discovered", 0.05)
             live.discover_s = time.monotonic() - began
         with progress.step("hosts announce themselves"):
             _introduce_hosts(live)
