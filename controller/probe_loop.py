@@ -34,7 +34,7 @@ LOST_AFTER_S = 2.0
 CALIBRATE_S = 0.5
 PER_LABEL_PER_S = 20.0
 PER_LINK_PER_S = 50.0
-LINK_SHARE = 0.75
+LINK_SHARE = 0.85
 OTHER_CLASS_WEIGHT = 0.25
 FAVOUR_S = 1.0
 SHORTEST_SPACING_S, LONGEST_SPACING_S = 0.005, 0.1
@@ -76,7 +76,6 @@ class ProbeLoop:
         self._schedule = ProbeSchedule()
         self._links: tuple[NetworkIntent | None, dict[int, IntentLink]] = (None, {})
         self._link_schedule = ProbeSchedule()
-        self._link_favours: tuple[float, dict[int, float]] = (0.0, {})
         self._link_seconds: deque[tuple[float, int, int]] = deque()  # when, sequence, key of the second of a pair
         self._favours: tuple[float, dict[int, float]] = (0.0, {})
         self._pair = 0
@@ -142,7 +141,7 @@ class ProbeLoop:
             self._links = intent, {link.source_dpid << 32 | link.source_port: link for link in intent.links if link.up}
         links = self._links[1]
         rate = min(self._settings.probes_per_s * LINK_SHARE, PER_LINK_PER_S * len(links))
-        self._link_schedule, due = self._link_schedule.due(now_s, self._links_favoured(now_s, links), rate)
+        self._link_schedule, due = self._link_schedule.due(now_s, dict.fromkeys(links, 1.0), rate)
         for key in due:
             self._pair += 1
             self._send_over(links[key], 2 * self._pair)
@@ -151,14 +150,6 @@ class ProbeLoop:
             _, sequence, key = self._link_seconds.popleft()
             if key in links:
                 self._send_over(links[key], sequence)
-
-    def _links_favoured(self, now_s: float, links: Mapping[int, IntentLink]) -> Mapping[int, float]:
-        if now_s - self._link_favours[0] > FAVOUR_S:
-            samples = self._view.delays.links
-            favours = {dpid << 32 | port: probe_favour(recent) for (dpid, port), recent in samples.items()}
-            self._link_favours = now_s, favours
-        favours = self._link_favours[1]
-        return {key: favours.get(key, 1.0) for key in links}
 
     def _send_over(self, link: IntentLink, sequence: int) -> None:
         channel = self._switches.channel(link.source_dpid)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deploy.testbed.measurement.failover import _cables, _outage_s
+from deploy.testbed.measurement.failover import FAST_S, LOOK_S, START_S, TRIAL_S, _cables, _flows, _outage_s
 from deploy.testbed.measurement.label_sniffer import RECORD_TYPE, read_sightings, record_of
 from deploy.testbed.measurement.update_safety import mixed_paths
 from deploy.testbed.statistics import PacketTable
@@ -103,3 +103,14 @@ def test_only_cables_with_a_way_around_are_broken():
     assert {frozenset(topology.link_name(link).split("->")) for link in chosen} == {
         frozenset(edge) for edge in edges[:3]
     }
+
+
+def test_each_trial_has_a_flow_each_way_that_is_fast_while_its_cable_breaks():
+    topology = Topology.from_links("ab", [Link("a", "b", 1e6), Link("b", "a", 1e6)])
+    forth, back = _flows(topology, 0, trial=2)
+    assert (forth.source, forth.target) == (back.target, back.source) == ("a", "b")
+    begin = START_S + 2 * TRIAL_S
+    assert [step.start_s for step in forth.steps] == [begin, begin + FAST_S, begin + LOOK_S]
+    slow, fast, none = (step.rate_bps for step in forth.steps)
+    assert none == 0 < slow < fast
+    assert LOOK_S < TRIAL_S, "over before the next one"

@@ -5,18 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-if TYPE_CHECKING:
-    from deploy.testbed.progress import Progress
-    from topology_sync.scenario import Scenario
-
 DEFAULT_TOPOLOGY = "topohub:sndlib/nobel-us"
 
-Measurement = Callable[["Scenario", str, int, "Progress"], dict[str, Any]]
-"""Measures on the topology of a scenario, which has this name, with this seed; the figures, ``ok`` among them."""
+Measurement = Callable[[Any, str, int, Any], dict[str, Any]]
+"""Measures on the topology of a scenario, which has this name, with this seed, and tells ``Progress``; the figures."""
 
 
 def register_bench(group: typer.Typer) -> None:

@@ -12,7 +12,7 @@ from deploy.testbed.live_network import LiveNetwork, live_network
 from deploy.testbed.progress import Progress
 from deploy.testbed.run_directory import RunDirectory
 from deploy.testbed.scenarios import PRIMING_S, make_scenario
-from deploy.testbed.statistics import packet_table, window
+from deploy.testbed.statistics import PacketTable, packet_table, window
 from topology_sync.scenario import Scenario
 
 VICTIMS: dict[str, tuple[str, ...]] = {
@@ -39,7 +39,7 @@ def measure_process_death(
     with RunDirectory() as directory, live_network(scenario, progress, directory) as live:
         traffic = live.traffic(scenario.demands, REST_TIMEOUT_S + 3 * times * LONGEST_CYCLE_S, seed)
         traffic.start()
-        rows = []
+        rows: list[dict[str, Any]] = []
         try:
             time.sleep(PRIMING_S)
             live.openvswitch.enlarge_send_buffer()
@@ -57,24 +57,32 @@ def measure_process_death(
         finally:
             traffic.stop(drain_s=1.0)
         table = window(packet_table(traffic.schedule, traffic.sent_ns(), traffic.received()), counted_ns, end_ns)
+    return {"topology": topology_name, "seed": seed, "kills_of_each": times, **figures(rows, table)}
+
+
+def figures(rows: list[dict[str, Any]], table: PacketTable) -> dict[str, Any]:
+    """What all kills together show.  ``table``: all packets sent while they went on.
+
+    A row is what ``_kill_once`` tells, and who was killed.  ``flow_mods_after_restart`` must be 0; what the loop
+    decided anew in these seconds is counted apart.
+    """
+    shown = []
     for row in rows:
-        row["packets_lost"] = int((window(table, row.pop("began_ns"), row.pop("ended_ns")).copies == 0).sum())
+        part = window(table, row["began_ns"], row["ended_ns"])
+        kept = {name: value for name, value in row.items() if name not in ("began_ns", "ended_ns")}
+        shown.append({**kept, "packets_lost": int((part.copies == 0).sum())})
     lost = int((table.copies == 0).sum())
-    duplicated = int(np.maximum(table.copies - 1, 0).sum())
     flow_mods = {victim: sum(row["flow_mods"] for row in rows if row["victim"] == victim) for victim in VICTIMS}
     recovery = [row["recovery_s"] for row in rows]
     return {
-        "topology": topology_name,
-        "seed": seed,
-        "kills_of_each": times,
         "packets_sent": len(table.sent_ns),
         "packets_lost": lost,
-        "packets_duplicated": duplicated,
+        "packets_duplicated": int(np.maximum(table.copies - 1, 0).sum()),
         "flow_mods_after_restart": flow_mods,
         "flow_mods_of_new_decisions": sum(row["flow_mods_of_new_decisions"] for row in rows),
         "recovery_median_s": float(np.median(recovery)),
         "recovery_max_s": float(np.max(recovery)),
-        "rows": rows,
+        "rows": shown,
         "ok": lost == 0 and not any(flow_mods.values()),
     }
 
