@@ -130,28 +130,30 @@ class SwitchChannel:
         self._packets_waiting.set()
         return True
 
-    def send_now(self, message: Any) -> bool:
+    def send_now(self, message: Any) -> float | None:
         """Write one message to the socket in this very moment, so that a time stamp in it is true.
 
-        False, and nothing is sent, when earlier messages still wait or the socket is full.
+        Returns that moment (monotonic); None, and nothing is sent, when earlier messages still wait or the socket is
+        full.
         """
         datapath = self.datapath
         queue = datapath.send_q
         socket = getattr(datapath.socket, "fd", None)
         if self.closed or socket is None or queue is None or queue.qsize():
-            return False
+            return None
         if get_hub().listeners["write"].get(socket.fileno()):
-            return False  # the sender is in the middle of a message
+            return None  # the sender is in the middle of a message
         if message.xid is None:
             datapath.set_xid(message)
         message.serialize()
+        sent_s = time.monotonic()
         try:
             sent = socket.send(message.buf)
         except OSError:
-            return False  # full, or broken: then the receive loop notices it too
+            return None  # full, or broken: then the receive loop notices it too
         if sent < len(message.buf):
             datapath.send(message.buf[sent:])
-        return True
+        return sent_s
 
     def on_reply(self, message: Any) -> None:
         """Take a barrier reply, multipart reply or error message that came from the switch."""

@@ -39,6 +39,8 @@ OTHER_CLASS_WEIGHT = 0.25
 FAVOUR_S = 1.0
 SHORTEST_SPACING_S, LONGEST_SPACING_S = 0.005, 0.1
 SPACING_S = 0.02
+PROMPT_S = 0.0002
+"""From the stamp in a probe to the socket; what takes longer was interrupted, and its delay would be ours."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,8 @@ class ProbeLoop:
         self._favours: tuple[float, dict[int, float]] = (0.0, {})
         self._pair = 0
         self._seconds: list[tuple[float, int, int]] = []  # when, sequence, label of the second of a pair
-        self._flying: dict[int, tuple[int, float]] = {}  # label and send time by sequence
-        self._over_links: dict[int, tuple[IntentLink, float]] = {}  # likewise, of link probes
+        self._flying: dict[int, tuple[int, float, bool]] = {}  # label, send time and whether prompt, by sequence
+        self._over_links: dict[int, tuple[IntentLink, float, bool]] = {}  # likewise, of link probes
         self._calibrated_s: dict[int, float] = {}
         self._packet_rates: tuple[float, dict[int, int], dict[int, float]] = (0.0, {}, {})
 
@@ -119,18 +121,19 @@ class ProbeLoop:
             self._on_link_probe(dpid, content, arrived_s)
             return
         target = self._targets[1].get(content.label)
-        if self._flying.pop(content.sequence, None) is None:
+        known = self._flying.pop(content.sequence, None)
+        if known is None:
             return
         span_s = (content.sent_s, time.monotonic()) if arrived_s is None else (arrived_s, arrived_s)
         self._discount.probe_returned(content.label, SMALLEST_FRAME_BYTES, *span_s)
-        if target is None or dpid != target.egress or arrived_s is None:
+        if target is None or dpid != target.egress or arrived_s is None or not known[2]:
             return
         delay_s = self._view.calibration.one_way_delay_s(arrived_s - content.sent_s, target.ingress, dpid)
         self._view.fold(ProbeReturned(arrived_s, content.label, delay_s, content.sequence))
 
     def _on_link_probe(self, dpid: int, content: ProbeContent, arrived_s: float | None) -> None:
-        link, _ = self._over_links.pop(content.sequence, (None, 0.0))
-        if link is None or dpid != link.target_dpid or arrived_s is None:
+        link, _, prompt = self._over_links.pop(content.sequence, (None, 0.0, False))
+        if link is None or dpid != link.target_dpid or arrived_s is None or not prompt:
             return
         delay_s = self._view.calibration.one_way_delay_s(arrived_s - content.sent_s, link.source_dpid, dpid)
         self._view.fold(LinkProbeReturned(arrived_s, link.source_dpid, link.source_port, delay_s, content.sequence))
@@ -157,8 +160,9 @@ class ProbeLoop:
             return
         sent_s = time.monotonic()
         frame = encode_probe(self._secret, ProbeContent(sequence, 0, sent_s))
-        if channel.send_now(packet_out(channel.datapath, [parser.OFPActionOutput(link.source_port)], frame)):
-            self._over_links[sequence] = link, sent_s
+        left_s = channel.send_now(packet_out(channel.datapath, [parser.OFPActionOutput(link.source_port)], frame))
+        if left_s is not None:
+            self._over_links[sequence] = link, sent_s, left_s - sent_s < PROMPT_S
 
     def _current_targets(self) -> tuple[dict[int, _Target], Mapping[int, float]]:
         intent = self._transactions.intent
@@ -198,8 +202,9 @@ class ProbeLoop:
             return
         sent_s = time.monotonic()
         frame = encode_probe(self._secret, ProbeContent(sequence, target.label, sent_s), target.dscp)
-        if channel.send_now(packet_out(channel.datapath, [parser.OFPActionGroup(target.group_id)], frame)):
-            self._flying[sequence] = target.label, sent_s
+        left_s = channel.send_now(packet_out(channel.datapath, [parser.OFPActionGroup(target.group_id)], frame))
+        if left_s is not None:
+            self._flying[sequence] = target.label, sent_s, left_s - sent_s < PROMPT_S
 
     def _calibrate(self, now_s: float) -> None:
         for dpid in self._switches.rules:
@@ -219,14 +224,14 @@ class ProbeLoop:
     def _give_up(self, now_s: float) -> None:
         """Dictionaries keep their order, so the oldest probe is the first."""
         while self._flying:
-            sequence, (label, sent_s) = next(iter(self._flying.items()))
+            sequence, (label, sent_s, _) = next(iter(self._flying.items()))
             if now_s - sent_s < LOST_AFTER_S:
                 break
             del self._flying[sequence]
             if label in self._targets[1]:
                 self._view.fold(ProbeLost(now_s, label))
         while self._over_links:
-            sequence, (_, sent_s) = next(iter(self._over_links.items()))
+            sequence, (_, sent_s, _) = next(iter(self._over_links.items()))
             if now_s - sent_s < LOST_AFTER_S:
                 return
             del self._over_links[sequence]
