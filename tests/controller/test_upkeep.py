@@ -107,3 +107,21 @@ def test_stated_host_wins_over_a_learned_one() -> None:
     settings = replace(SETTINGS, hosts=(StaticHost("10.0.0.1/32", "02:00:00:00:00:09", "s4", 7),))
     intent = with_network(NetworkIntent(), discovered(), settings, name_to_dpid)
     assert [(host.dpid, host.port) for host in intent.hosts if host.prefix == "10.0.0.1/32"] == [(4, 7)]
+
+
+def test_a_link_that_may_come_back_costs_no_way_around() -> None:
+    """Its first LLDP after a restart is late, or it flaps: ways around others over it stay, and it counts as down."""
+    pairs = [*SQUARE, (1, 3)]
+    intent, labels = upkept(NetworkIntent(), LabelTable(), discovered(pairs=pairs))
+    around = intent.bypass_of[Hop(1, 2)].hops
+    assert around == hops(1, 3, 2)
+    silent = with_network(intent, discovered((1, 3), pairs=pairs), SETTINGS, name_to_dpid)
+    dpids = frozenset(silent.switches)
+
+    def kept(just_down: frozenset[Hop]) -> NetworkIntent:
+        return kept_up(silent, labels, (), frozenset(), dpids, lambda hop: 1e6, protect=True, just_down=just_down)[0]
+
+    patient, settled = kept(frozenset({Hop(1, 3)})), kept(frozenset())
+    assert patient.bypasses == intent.bypasses
+    assert not patient.link_of[Hop(1, 3)].up
+    assert settled.bypass_of[Hop(1, 2)].hops == hops(1, 4, 3, 2)

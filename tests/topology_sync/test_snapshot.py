@@ -14,6 +14,7 @@ from topology_sync.events import (
     FlowCounter,
     FlowCountersRead,
     HostSeen,
+    LinkProbeReturned,
     LldpReceived,
     Port,
     PortChanged,
@@ -50,10 +51,10 @@ def network(cables=CABLES) -> DiscoveryState:
     return state
 
 
-def counted() -> TelemetryState:
+def counted(seconds: int = 11) -> TelemetryState:
     """Voice sends 100 frames of 496 + 4 bytes a second and loses a tenth; bulk was never read."""
     state = TelemetryState()
-    for second in range(11):
+    for second in range(seconds):
         for dpid, table, label, share, size in ((1, 1, 0, 100, 496), (3, 0, 70, 25, 500), (3, 0, 71, 65, 500)):
             count = FlowCounter(Cookie(1, 5, label).pack(), table, share * second, share * second * size, 20 + second)
             entries = (count,)
@@ -77,7 +78,7 @@ def probed() -> PathDelays:
     return state
 
 
-def state_of(discovery=None, demands=(VOICE, BULK), names=None, **changes):
+def state_of(discovery=None, demands=(VOICE, BULK), names=None, telemetry=None, path_delays=None, **changes):
     options = {
         "now_s": 10.0,
         "wall_time_s": 1e9,
@@ -90,7 +91,7 @@ def state_of(discovery=None, demands=(VOICE, BULK), names=None, **changes):
         "routing_version": 4,
         "window_s": 10.0,
     }
-    return build_state(discovery or network(), counted(), probed(), **(options | changes))
+    return build_state(discovery or network(), telemetry or counted(), path_delays or probed(), **(options | changes))
 
 
 def test_nodes_links_and_hosts_have_names_and_stated_properties():
@@ -122,6 +123,29 @@ def test_demands_carry_what_was_measured_and_nan_where_nothing_was():
     assert traffic.rate_bps[1] == 0
     assert math.isnan(measured.loss_ratio[1])
     assert math.isnan(measured.delay_p99_s[1])
+
+
+def test_a_state_is_not_settled_before_its_window_is_full():
+    """Rates of the first seconds after a restart are luck: a loop that acts on them changes what had not changed."""
+    early = state_of(telemetry=counted(3), now_s=2.0)
+    assert early.window_s == pytest.approx(2.0), "it says what it is measured over"
+    assert not early.settled
+    full = state_of()
+    assert full.settled
+    assert full.window_s == pytest.approx(10.0)
+    assert state_of(demands=(), telemetry=counted(3), now_s=2.5).settled, "nothing to be measured"
+
+
+def test_delays_come_from_the_links_where_all_of_the_path_are_known():
+    delays = probed()
+    for number in range(60):
+        for link in ((1, 1), (2, 2), (1, 4)):
+            event = LinkProbeReturned(10 * (number + 1) / 60, *link, 0.004, number)
+            delays = reduce_path_delays(delays, event)
+    measured = state_of(path_delays=delays).demands
+    assert measured.delay_s[0] == pytest.approx(0.25 * 0.008 + 0.75 * 0.005, abs=0.003)
+    assert measured.delay_s[0] < state_of().demands.delay_s[0]
+    assert math.isnan(measured.delay_s[1])
 
 
 def test_routing_is_the_installed_one_over_the_very_parallel_link():

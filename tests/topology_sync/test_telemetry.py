@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.topology_sync.simulated_counters import FRAME_BYTES, random_network
 from topology_sync.cookies import PROTECTION_DEMAND, Cookie
-from topology_sync.demand_traffic import DemandEnds, DemandTraffic, demand_rates
+from topology_sync.demand_traffic import DemandEnds, DemandTraffic, demand_rates, rate_window
 from topology_sync.events import (
     UNSUPPORTED_COUNTER,
     ClockTicked,
@@ -21,6 +21,7 @@ from topology_sync.events import (
     PortCountersRead,
     SwitchDisconnected,
 )
+from topology_sync.path_delays import DelayStatistics
 from topology_sync.telemetry import (
     EGRESS_TABLE,
     INGRESS_TABLE,
@@ -129,6 +130,42 @@ def test_rates_are_of_labelled_frames():
     assert traffic.loss_ratio == pytest.approx(0.1)
     assert (traffic.packets_sent, traffic.packets_lost) == (500, pytest.approx(50))
     assert (traffic.counted_from_s, traffic.counted_until_s) == (0, 10)
+
+
+def dated(rate: int, seconds=range(14), loss_every: int = 10, delay_s: float = 0.0):
+    """Like ``steady``, but every round shows one known moment; answers are folded a little later."""
+    for second in seconds:
+        count = rate * second
+        arrived = max(count - int(rate * delay_s), 0)
+        arrived -= arrived // loss_every if loss_every else 0
+        yield FlowCountersRead(second, 1, (rule(1000 + count, 100 + second),), dated=True)
+        yield FlowCountersRead(second, 2, (rule(arrived, 100 + second, label=9, table=EGRESS_TABLE),), dated=True)
+
+
+def test_dated_rounds_give_exact_rates_and_losses_of_a_stated_window():
+    state = fold(*dated(50))
+    traffic = demand_rates(state, 13.4, [ENDS], SETTINGS, {3: DelayStatistics(delay_s=0.0, delay_p99_s=0.0)})[3]
+    assert traffic.packets_per_s == pytest.approx(50)
+    assert traffic.loss_ratio == pytest.approx(0.1, abs=0.003)
+    assert traffic.counted_until_s - traffic.counted_from_s == pytest.approx(10, abs=1.0)
+    assert rate_window(state, 13.4, SETTINGS) == (3, 13)
+
+
+def test_packets_on_the_way_are_not_lost():
+    """A fifth of a second on the way: ten packets of fifty a second are always missing, and none of them is lost."""
+    slow = {3: DelayStatistics(delay_s=0.2, delay_p99_s=0.2)}
+    growing = [*dated(50, range(6), 0), *dated(50, range(6, 14), 0, delay_s=0.2)]
+    seen = demand_rates(fold(*growing), 13.4, [ENDS], SETTINGS)[3]
+    known = demand_rates(fold(*dated(50, loss_every=0, delay_s=0.2)), 13.4, [ENDS], SETTINGS, slow)[3]
+    assert known.loss_ratio == pytest.approx(0.0, abs=0.001)
+    assert seen.packets_lost > 5, "without knowing the delay they look lost when it sets in"
+
+
+def test_old_dates_do_not_stand_for_the_present():
+    """The busiest demand stops, rounds are no longer dated: then the undated ones count."""
+    events = [*dated(50, range(8)), *(event for event in steady(50, seconds=range(8, 14)))]
+    state = fold(*events)
+    assert rate_window(state, 13.4, SETTINGS).until_s == 13
 
 
 def test_the_time_between_answers_is_the_switch_s_own():
