@@ -8,8 +8,8 @@ import numpy as np
 
 from optimizer.exact.balancing import link_prices, sweep
 from optimizer.exact.flow_problem import FlowProblem
+from optimizer.exact.pricing import PathPricing
 from optimizer.exact.single_paths import SinglePaths
-from optimizer.exact.pricing import ShortestPathPricing
 from topology_sync.values import FloatArray
 
 FIRST_ETA = 12.0
@@ -17,9 +17,8 @@ LAST_ETA = 4000.0
 SWEEPS = 24
 
 
-def shortest_start(pricing: ShortestPathPricing) -> SinglePaths:
-    """Every demand on its shortest path by 1/capacity (of equals one with few hops)."""
-    problem = pricing.problem
+def shortest_start(problem: FlowProblem, pricing: PathPricing) -> SinglePaths:
+    """Every demand on its shortest permitted path by 1/capacity (of equals one with few hops)."""
     weight = 1.0 / problem.capacity
     pricing.price(weight + 1e-6 * weight.max(initial=0.0))
     pointer, links = pricing.paths(np.arange(problem.demand_count))
@@ -60,6 +59,8 @@ def balance(
                 problem.source_pointer,
                 problem.target,
                 problem.rate,
+                problem.delay_s,
+                problem.delay_limit_s,
                 eta / fullest,
                 paths.load,
                 paths.start,

@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from optimizer.exact.compiled import compiled
+from optimizer.exact.flow_problem import LinkArray
 from optimizer.exact.shortest_paths import shortest_tree
 from topology_sync.values import FloatArray, IntArray
 
@@ -40,11 +41,13 @@ def sweep(
     source_pointer: IntArray,
     target: IntArray,
     rate: FloatArray,
+    delay: FloatArray,
+    delay_limit: FloatArray,
     eta: float,
     load: FloatArray,
     start: IntArray,
     length: IntArray,
-    links: IntArray,
+    links: LinkArray,
     used: int,
 ) -> tuple[int, int, int]:
     """One sweep over the sources ``order[first:]``.  Path of demand d: ``links[start[d] : start[d] + length[d]]``.
@@ -86,10 +89,12 @@ def sweep(
                 mark[links[hop]] = stamp
             change = 0.0
             hops = 0
+            arrival = 0.0
             node = target[demand]
             while node != source:
                 link = via[node]
                 hops += 1
+                arrival += delay[link]
                 if mark[link] == stamp:
                     mark[link] = -stamp  # on both paths
                 else:
@@ -103,7 +108,7 @@ def sweep(
                     exponent = eta * (load[link] / capacity[link] - fullest)
                     shrink = math.expm1(-eta * rate[demand] / capacity[link])
                     change += math.exp(min(max(exponent, -LARGEST_EXPONENT), LARGEST_EXPONENT)) * shrink
-            if change >= 0.0:
+            if change >= 0.0 or arrival > delay_limit[demand]:
                 continue
             for hop in range(begin, end):
                 load[links[hop]] -= rate[demand]
@@ -118,4 +123,3 @@ def sweep(
             used += hops
             moved += 1
     return len(order), used, moved
-

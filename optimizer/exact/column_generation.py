@@ -16,7 +16,8 @@ from optimizer.exact.flow_problem import FlowProblem
 from optimizer.exact.key_routing import KeyRouting
 from optimizer.exact.pricing import PathPricing
 from optimizer.exact.restricted_master import MasterSolution, RestrictedMaster
-from topology_sync.values import BoolArray, FloatArray
+from optimizer.exact.single_paths import SinglePaths
+from topology_sync.values import FloatArray
 
 TOLERANCE = 1e-6
 COLUMNS_PER_ROUND = 100
@@ -31,16 +32,15 @@ Split = dict[int, list[tuple[tuple[int, ...], float]]]
 class ColumnGeneration:
     """The state of one column generation; ``run`` may be called again with more time or after ``free``.
 
-    ``value`` and ``fraction`` [columns] are of the best vertex so far, ``bound`` is a proven lower bound of every routing
-    (of those with at most ``change_limit`` demands off the key routing, where given).  ``movable`` [demands] leaves
-    demands where they are.
+    ``value`` and ``fraction`` [columns] are of the last vertex, ``bound`` is a proven lower bound of every routing (of
+    those with at most ``change_limit`` demands off the key routing, where given).  ``start`` are the single paths of
+    the key routing, where it has such.
     """
 
     problem: FlowProblem
     pricing: PathPricing
     key: KeyRouting
     change_limit: int | None = None
-    movable: BoolArray | None = None
 
     def __post_init__(self) -> None:
         self.columns = ColumnTable()
@@ -50,6 +50,7 @@ class ColumnGeneration:
         self.rounds = 0
         self.freed: frozenset[int] = frozenset()
         self.left = self.change_limit
+        self.start: SinglePaths | None = None
         self._master: RestrictedMaster | None = None
 
     @property
@@ -88,16 +89,29 @@ class ColumnGeneration:
 
     def free(self, demands: set[int], left: int) -> None:
         """Changes of ``demands`` cost nothing from now on, all others together at most ``left``; restarts the bound."""
-        assert self._master is not None and self.change_limit is not None
+        assert self._master is not None
+        assert self.change_limit is not None
         self._master.free(demands, float(left))
         self.freed, self.left, self.bound = frozenset(demands), left, 0.0
+
+    def fix(self, demand: int, fractions: dict[int, float]) -> None:
+        """Give the columns of ``demand`` these fractions (column: fraction) and its key routing the rest, for good."""
+        assert self._master is not None
+        self._master.fix(demand, fractions)
+
+    def solve_again(self) -> None:
+        """Bring ``value`` and ``fraction`` up to date after ``fix`` or ``free``; the columns stay as they are."""
+        assert self._master is not None
+        solution = self._master.solve()
+        assert solution is not None  # the key routing of what is not fixed is always feasible
+        self.value, self.fraction = solution.theta, solution.fraction
 
     def _price(self, weight: FloatArray, change_price: float) -> FloatArray:
         """Price all demands, raise the bound, return what each pays on its cheapest new path, fee included."""
         problem = self.problem
         pays = problem.rate * self.pricing.price(weight)
         total = float(weight @ problem.capacity)
-        if self.change_limit is None and self.movable is None:
+        if self.change_limit is None:
             proven = float(pays.sum())
         else:
             if change_price:
@@ -105,8 +119,6 @@ class ColumnGeneration:
                 fee[list(self.freed)] = 0.0
                 pays = pays + fee
             stays = problem.rate * self.key.prices(weight)
-            if self.movable is not None:
-                pays = np.where(self.movable, pays, stays)
             proven = float(np.minimum(pays, stays).sum()) - change_price * (self.left or 0)
         if total > 0 and np.isfinite(proven):
             self.bound = max(self.bound, proven / total)

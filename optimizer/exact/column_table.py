@@ -36,6 +36,10 @@ class ColumnTable:
         self._pointer.append(len(self._hops))
         return True
 
+    def of_demand(self, demand: int) -> list[int]:
+        """Columns of one demand."""
+        return [column for column, mover in enumerate(self.demand) if mover == demand]
+
     def prices(self, weight: FloatArray) -> FloatArray:
         """Sum of link prices over every path, [columns]."""
         result = np.empty(len(self))

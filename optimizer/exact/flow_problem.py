@@ -25,7 +25,7 @@ class FlowProblem:
 
     ``out_pointer`` [nodes + 1] and ``out_link`` list the usable links that leave each node; ``tail``, ``head``,
     ``capacity`` and ``delay_s`` [links] are of all links.  ``source``, ``target``, ``rate`` and ``delay_limit_s``
-    (infinite without a limit) are [demands], ``source_pointer`` [nodes + 1] says where the demands of a source begin and
+    (infinite without a limit) are [demands], ``source_pointer`` [nodes + 1] says where the demands of a source begin,
     ``original`` [demands] is their id in the traffic matrix.
     """
 
@@ -115,5 +115,3 @@ def check_routable(topology: Topology, traffic: TrafficMatrix, usable: BoolArray
 
 def _pointer(sorted_keys: IntArray, count: int) -> IntArray:
     return int_array(np.searchsorted(sorted_keys, np.arange(count + 1)))
-
-

@@ -26,7 +26,7 @@ class PathPricing(Protocol):
         """Least price of a permitted way per demand at prices ``weight`` [links], [demands]; infinite without any."""
 
     def paths(self, chosen: IntArray) -> tuple[IntArray, LinkArray]:
-        """The cheapest paths found last of the ``chosen`` demands: ``pointer`` [chosen + 1], links behind each other."""
+        """The cheapest paths found last of the ``chosen`` demands: ``pointer`` [chosen + 1] and their links."""
 
 
 @dataclass(eq=False)
@@ -35,7 +35,7 @@ class ShortestPathPricing:
 
     problem: FlowProblem
     distance: FloatArray = field(init=False)
-    _via: IntArray = field(init=False)
+    _via: LinkArray = field(init=False)
 
     def __post_init__(self) -> None:
         nodes = self.problem.node_count

@@ -1,9 +1,9 @@
 """Compiled local search over single paths: bring every link to a target utilisation by re-routing one demand at a time.
 
 The cost of a routing is sum_e w_e max(0, u_e - target).  A step takes an overloaded link and moves, of the demands over
-it, the one whose best other path lowers that cost most; the best path of a demand is exact, since the cost that a demand
-adds is a sum over links (one Dijkstra).  Where no move helps, the weights w of the overloaded links grow until one does
-(the breakout method: Morris, AAAI 1993), which leads out of every local minimum and makes chains and exchanges of demands.
+it, the one whose best other path lowers that cost most; the best path of a demand is exact, since the cost that a
+demand adds is a sum over links (one Dijkstra).  Where no move helps, the weights w of the overloaded links grow until
+one does (the breakout method: Morris, AAAI 1993), which leads out of local minima and makes chains and exchanges.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ EVERY_DEMAND = 48  # demands over a link beyond this many are sampled
 def next_random(state: IntArray) -> int:
     """A 31-bit number from the generator of Lehmer with 64 bits (Knuth's MMIX constants)."""
     state[0] = state[0] * 6364136223846793005 + 1442695040888963407
-    return (state[0] >> 33) & 0x7FFFFFFF
+    return int((state[0] >> 33) & 0x7FFFFFFF)
 
 
 @compiled
@@ -43,7 +43,7 @@ def cheapest_way(
     heap_key: FloatArray,
     heap_node: IntArray,
 ) -> float:
-    """Least cost that ``rate`` adds on a way that avoids the link ``barred``; ``via`` [nodes] leads back from target."""
+    """Least cost that ``rate`` adds on a way around the link ``barred``; ``via`` [nodes] leads back from target."""
     distance[:] = np.inf
     distance[source] = 0.0
     heap_key[0] = 0.0
@@ -53,7 +53,7 @@ def cheapest_way(
         key = heap_key[0]
         node = heap_node[0]
         if node == target:
-            return key
+            return float(key)
         size -= 1
         if size > 0:
             last_key = heap_key[size]
@@ -116,7 +116,8 @@ def repair(
     source: IntArray,
     target: IntArray,
     rate: FloatArray,
-    movable: IntArray,
+    delay: FloatArray,
+    delay_limit: FloatArray,
     load: FloatArray,
     weight: FloatArray,
     tabu: IntArray,
@@ -162,7 +163,7 @@ def repair(
         hot = over[next_random(state) % count]
         found = 0
         for demand in range(demands):
-            if tabu[demand] < clock and movable[demand]:
+            if tabu[demand] < clock:
                 for hop in range(length[demand]):
                     if slots[demand, hop] == hot:
                         crossing[found] = demand
@@ -205,6 +206,14 @@ def repair(
             for hop in range(length[demand]):
                 load[slots[demand, hop]] += rate[demand]
             change = cost - gain
+            if change <= best_change and delay_limit[demand] < np.inf:
+                arrival = 0.0
+                node = target[demand]
+                while cost < np.inf and node != source[demand]:
+                    arrival += delay[via[node]]
+                    node = tail[via[node]]
+                if arrival > delay_limit[demand]:
+                    continue
             if change == best_change:
                 ties += 1
             if change < best_change or (change == best_change and next_random(state) % (ties + 1) == 0):

@@ -2,9 +2,9 @@
 
 Every demand has a key routing at the start and column p moves a fraction x_p of it to path p:
 
-    min theta   s.t.   key_load_e / c_e + sum_p x_p rate_d(p) ([e in p] - share of key over e) / c_e <= theta    links e
-                       sum_{p of d} x_p <= 1                                                                    demands d
-                       sum_{p charged} x_p <= changes left                                           (only with a limit)
+    min theta   s.t.   key_load_e / c_e + sum_p x_p rate_d(p) ([e in p] - share of key over e) / c_e <= theta   links e
+                       sum_{p of d} x_p <= 1                                                                   demands d
+                       sum_{p charged} x_p <= changes left                                          (only with a limit)
 
 A demand with one column needs a bound and no row, and one without columns does not appear at all, so that the
 programme has about as many rows as links, however many demands there are.  Its vertices split at most one demand per
@@ -43,11 +43,12 @@ class RestrictedMaster:
     change_limit: float | None = None
     _columns_of: dict[int, list[int]] = field(default_factory=dict)
     _row_of: dict[int, int] = field(default_factory=dict)
+    _freed: set[int] = field(default_factory=set)
     _rows: int = 0
     _columns: int = 0
 
     def __post_init__(self) -> None:
-        highs = self._highs = QuietHighs()
+        highs = self._highs = QuietHighs()  # type: ignore[no-untyped-call]
         highs.setOptionValue("presolve", "off")
         highs.setOptionValue("simplex_strategy", 4)  # primal: added columns leave the last vertex feasible
         links = len(self.capacity)
@@ -92,7 +93,7 @@ class RestrictedMaster:
         self._rows += len(upper)
 
     def add(self, demand: IntArray, start: IntArray, index: IntArray, value: FloatArray) -> None:
-        """Add a column per entry of ``demand``; moving it whole adds ``value`` to the utilisation of links ``index``."""
+        """Add a column per entry of ``demand``; moving it whole adds ``value`` to utilisations of links ``index``."""
         first = self._columns
         crowded: dict[int, list[int]] = {}
         for offset, mover in enumerate(demand.tolist()):
@@ -104,7 +105,8 @@ class RestrictedMaster:
             self._row_of.update({mover: self._rows + position for position, mover in enumerate(crowded)})
             self._add_rows([1.0] * len(crowded), list(crowded.values()))
         extra = [
-            [self._row_of[mover] for _ in range(mover in self._row_of)] + [len(self.capacity)] * (self.change_limit is not None)
+            [self._row_of[mover] for _ in range(mover in self._row_of)]
+            + [len(self.capacity) for _ in range(self.change_limit is not None and mover not in self._freed)]
             for mover in demand.tolist()
         ]
         counts = np.diff(start) + [len(rows) for rows in extra]
@@ -129,12 +131,19 @@ class RestrictedMaster:
         self._columns += count
 
     def free(self, demands: set[int], limit: float) -> None:
-        """Changes of ``demands`` cost nothing from now on, all others together at most ``limit``."""
+        """Changes of ``demands`` alone cost nothing from now on, those of all others together at most ``limit``."""
         row = len(self.capacity)
-        for demand in demands:
+        for demand in demands | self._freed:
             for column in self._columns_of.get(demand, ()):
-                self._highs.changeCoeff(row, 1 + column, 0.0)
+                self._highs.changeCoeff(row, 1 + column, 0.0 if demand in demands else 1.0)
+        self._freed = set(demands)
         self._highs.changeRowBounds(row, -highspy.kHighsInf, limit)
+
+    def fix(self, demand: int, fractions: dict[int, float]) -> None:
+        """Columns of ``demand`` get these fractions from now on, its other columns none."""
+        for column in self._columns_of.get(demand, ()):
+            value = fractions.get(column, 0.0)
+            self._highs.changeColBounds(1 + column, value, value)
 
     def solve(self, time_limit_s: float = np.inf) -> MasterSolution | None:
         """Solve from the last vertex on; None where ``time_limit_s`` was too short."""

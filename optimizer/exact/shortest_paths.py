@@ -1,7 +1,7 @@
 """Compiled shortest paths over prices of links: one tree per source, distances and paths of demands read off it.
 
-Arrays everywhere: ``out_pointer`` [nodes + 1] and ``out_link`` [links] list the links that leave a node, ``head`` [links]
-is where a link ends, ``tail`` [links] where it begins.
+Arrays everywhere: ``out_pointer`` [nodes + 1] and ``out_link`` [links] list the links that leave a node, ``head``
+[links] is where a link ends, ``tail`` [links] where it begins.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from optimizer.exact.compiled import compiled
+from optimizer.exact.flow_problem import LinkArray
 from topology_sync.values import FloatArray, IntArray
 
 
@@ -20,7 +21,7 @@ def shortest_tree(
     head: IntArray,
     weight: FloatArray,
     distance: FloatArray,
-    via: IntArray,
+    via: LinkArray | IntArray,
     heap_key: FloatArray,
     heap_node: IntArray,
 ) -> None:
@@ -87,7 +88,7 @@ def price_demands(
     source_pointer: IntArray,
     target: IntArray,
     demand_distance: FloatArray,
-    via: IntArray,
+    via: LinkArray,
 ) -> None:
     """Least price of a way for every demand whose source is in ``first_source``..``last_source`` - 1.
 
@@ -112,9 +113,9 @@ def tree_paths(
     source: IntArray,
     target: IntArray,
     tail: IntArray,
-    via: IntArray,
+    via: LinkArray,
     pointer: IntArray,
-    links: IntArray,
+    links: LinkArray,
 ) -> int:
     """Write the tree paths of the ``chosen`` demands behind each other into ``links``; ``pointer`` [chosen + 1].
 
@@ -141,7 +142,7 @@ def tree_paths(
 
 
 @compiled
-def path_prices(pointer: IntArray, links: IntArray, weight: FloatArray, price: FloatArray) -> None:
+def path_prices(pointer: IntArray, links: LinkArray, weight: FloatArray, price: FloatArray) -> None:
     """Sum of ``weight`` over each path, into ``price`` [paths]."""
     for path in range(len(price)):
         total = 0.0

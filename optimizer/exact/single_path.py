@@ -67,7 +67,7 @@ class _Best:
 def improve_single_paths(
     problem: FlowProblem, paths: SinglePaths, bound: float, deadline: float, seed: int
 ) -> SinglePaths:
-    """The best routing found until ``deadline`` (time.monotonic); ends early at ``bound``.  Never worse than ``paths``."""
+    """The best routing found until ``deadline`` (time.monotonic); ends early at ``bound``; no worse than ``paths``."""
     best = _best_of(problem, paths)
     if best is None:
         return _rebalance(problem, paths, bound, deadline, seed)
@@ -118,7 +118,6 @@ def _search(problem: FlowProblem, best: _Best, bound: float, deadline: float, se
     load = _load(problem, slots, length)
     state = np.array([seed * 7919 + 12345], dtype=np.int64)
     tabu = np.zeros(problem.demand_count, dtype=np.int64)
-    movable = np.ones(problem.demand_count, dtype=np.int64)
     weight = np.ones(problem.link_count)
     clock, steps, turn = 0, 4, seed
     while time.monotonic() < deadline and value > bound * (1.0 + TOLERANCE):
@@ -144,7 +143,8 @@ def _search(problem: FlowProblem, best: _Best, bound: float, deadline: float, se
                 problem.source,
                 problem.target,
                 problem.rate,
-                movable,
+                problem.delay_s,
+                problem.delay_limit_s,
                 load,
                 weight,
                 tabu,
