@@ -69,8 +69,8 @@ def find_instances(folder: Path, matrix: str) -> list[Instance]:
 def score(instance: Instance, limits: UtilisationLimits) -> dict[str, Any]:
     """One entry of ``bench repetita``.
 
-    ``seconds`` run from the scenario in memory to the finished routing, explicit paths of every demand included; reading
-    the files is left out.  ``max_utilisation`` is recomputed from those paths.
+    ``seconds`` run from the scenario in memory to the finished routing, explicit paths of every demand included, but
+    without the reading of files.  ``max_utilisation`` is recomputed from those paths.
     """
     scenario = read_repetita(instance.graph, instance.demands)
     plan = least_utilisation(scenario, limits)

@@ -24,6 +24,7 @@ COLUMNS_PER_ROUND = 100
 START_ETAS = (30.0, 100.0, 300.0, 1000.0, 3000.0)
 SMALLEST_PROMISE = 1e-13
 SMALLEST_SHARE = 1e-7
+TIE_PRICE = 1e-8  # of all prices together, spread over the links: of equal paths the short one is taken
 
 Split = dict[int, list[tuple[tuple[int, ...], float]]]
 
@@ -109,6 +110,7 @@ class ColumnGeneration:
     def _price(self, weight: FloatArray, change_price: float) -> FloatArray:
         """Price all demands, raise the bound, return what each pays on its cheapest new path, fee included."""
         problem = self.problem
+        weight = weight + TIE_PRICE * float(weight @ problem.capacity) / (problem.link_count * problem.capacity)
         pays = problem.rate * self.pricing.price(weight)
         total = float(weight @ problem.capacity)
         if self.change_limit is None:
