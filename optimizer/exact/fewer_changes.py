@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from optimizer.exact.flow_problem import FlowProblem
@@ -10,10 +12,16 @@ from topology_sync.routing import PathShare, Routing
 SLACK = 1e-9
 
 
-def with_fewer_changes(problem: FlowProblem, routing: Routing, present: Routing, value: float) -> Routing:
+def with_fewer_changes(
+    problem: FlowProblem,
+    routing: Routing,
+    present: Routing,
+    value: float,
+    permitted: Callable[[int, tuple[PathShare, ...]], bool],
+) -> Routing:
     """``routing`` with demands put back on their ``present`` paths where ``value`` still holds, small demands first.
 
-    Paths beyond a delay limit are not put back, nor splits where ``routing`` has none.
+    Paths that are not ``permitted`` (to a position in ``problem``) are not put back, nor more splits than now.
     """
     limit = problem.capacity * value * (1.0 + SLACK)
     load = np.zeros(problem.link_count)
@@ -25,9 +33,7 @@ def with_fewer_changes(problem: FlowProblem, routing: Routing, present: Routing,
         before, now = present.paths[demand], routing.paths[demand]
         if before == now or len(before) > len(now):
             continue
-        if problem.delay_bound and any(
-            problem.delay_s[list(path.links)].sum() > problem.delay_limit_s[position] for path in before
-        ):
+        if not permitted(position, before):
             continue
         rate = float(problem.rate[position])
         _add(load, now, -rate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,10 +100,13 @@ def least_utilisation(
         routing = _routing(problem, scenario.routing, generation.start, generation.moved())
     value = routing.max_utilisation(traffic, topology)
     present = scenario.routing.max_utilisation(traffic, topology)
-    if value >= present * (1.0 - SAME_SHARE) and _permitted(scenario.routing, problem, limits, usable):
+    permitted = _permitted(problem, limits, usable)
+    if value >= present * (1.0 - SAME_SHARE) and all(
+        permitted(position, scenario.routing.paths[demand]) for position, demand in enumerate(problem.original.tolist())
+    ):
         routing, value = scenario.routing, present
     elif limits.max_changes is None:
-        routing = with_fewer_changes(problem, routing, scenario.routing, value)
+        routing = with_fewer_changes(problem, routing, scenario.routing, value, permitted)
         value = routing.max_utilisation(traffic, topology)
     return UtilisationPlan(
         routing=routing,
@@ -182,18 +186,21 @@ def _split(key: tuple[PathShare, ...], columns: list[tuple[tuple[int, ...], floa
     return tuple(PathShare(links, part / total) for links, part in sorted(kept.items(), key=lambda item: -item[1]))
 
 
-def _permitted(routing: Routing, problem: FlowProblem, limits: UtilisationLimits, usable: BoolArray | None) -> bool:
-    """Whether a routing respects ``limits`` and ``usable``."""
-    delay_s = problem.delay_s
-    for position, demand in enumerate(problem.original.tolist()):
-        paths = routing.paths[demand]
+def _permitted(
+    problem: FlowProblem, limits: UtilisationLimits, usable: BoolArray | None
+) -> Callable[[int, tuple[PathShare, ...]], bool]:
+    """Whether a demand (its position in ``problem``) may take these paths."""
+
+    def permitted(position: int, paths: tuple[PathShare, ...]) -> bool:
         shares = tuple(path.share for path in paths)
         if len(paths) > 1 and (limits.single_path or (limits.realisable and realisable_shares(shares) != shares)):
             return False
-        for path in paths:
+        for path in paths if usable is not None or problem.delay_bound else ():
             links = list(path.links)
             if usable is not None and not usable[links].all():
                 return False
-            if problem.delay_bound and delay_s[links].sum() > problem.delay_limit_s[position] + DELAY_TOLERANCE_S:
+            if problem.delay_s[links].sum() > problem.delay_limit_s[position] + DELAY_TOLERANCE_S:
                 return False
-    return True
+        return True
+
+    return permitted

@@ -57,7 +57,7 @@ def test_an_already_optimal_routing_is_kept(scenario: Scenario) -> None:
     assert again.max_utilisation == pytest.approx(plan.max_utilisation, rel=3e-6)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(scenarios(largest=4))
 def test_single_paths_are_single_and_as_good_as_trying_them_all(scenario: Scenario) -> None:
     traffic, topology = scenario.traffic, scenario.topology
@@ -211,7 +211,7 @@ def test_links_that_may_not_be_used_are_not_used() -> None:
     scenario = line(1e6)
     plan = least_utilisation(scenario, UtilisationLimits(), np.array([True, False, True]))
     assert [path.links for path in plan.routing.paths[0]] == [(0,)]
-    assert plan.max_utilisation == plan.lower_bound == pytest.approx(1.0)
+    assert (plan.max_utilisation, plan.lower_bound) == pytest.approx((1.0, 1.0), rel=1e-6)
 
 
 def test_a_limit_that_no_path_meets_is_refused() -> None:
