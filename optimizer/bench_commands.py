@@ -44,7 +44,7 @@ def repetita(
     from topology_sync.errors import InputError
 
     limit_s = time_limit or (SINGLE_PATH_TIME_S if single_path else EXACT_TIME_S)
-    limits = UtilisationLimits(limit_s, seed, single_path, realisable)
+    limits = UtilisationLimits(limit_s, seed, single_path, realisable, near_present=False)
     console = Console(stderr=True)
     with unpacked(folder) as below:
         instances = find_instances(below, matrix)

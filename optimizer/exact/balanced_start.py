@@ -41,7 +41,14 @@ def balance(
     price = np.empty(problem.link_count)
     spare = problem.node_count * problem.node_count + problem.demand_count
     eta = first_eta
-    for eta in np.geomspace(first_eta, last_eta, sweeps):
+    began = time.monotonic()
+    for turn in range(sweeps):
+        if turn:  # as many steps as are left, or as time is left for
+            now = time.monotonic()
+            in_time = int(min((deadline - now) * turn / max(now - began, 1e-9), sweeps))
+            if in_time < 1:
+                break
+            eta *= (last_eta / eta) ** (1.0 / min(sweeps - turn, in_time))
         fullest = paths.max_utilisation(problem)
         if fullest <= 0:
             break
@@ -70,8 +77,6 @@ def balance(
             )
             if position < problem.node_count:
                 paths.compact(spare)
-        if time.monotonic() > deadline:
-            break
     fullest = paths.max_utilisation(problem)
     link_prices(paths.load, problem.capacity, eta / fullest if fullest > 0 else 0.0, price)
     return price

@@ -151,6 +151,17 @@ class ColumnGeneration:
         self._master.add(movers, *self.key.differences(problem, movers, *self.columns.flat(added)))
         return True
 
+    def load(self) -> FloatArray:
+        """Load of every link by the last vertex, [links]."""
+        load = self.key.load.copy()
+        used = np.flatnonzero(self.fraction > SMALLEST_SHARE)
+        if len(used):
+            movers = np.array(self.columns.demand)[used]
+            start, index, value = self.key.differences(self.problem, movers, *self.columns.flat(used))
+            added = value * np.repeat(self.fraction[used], np.diff(start))
+            np.add.at(load, index, added * self.problem.capacity[index])
+        return load
+
     def moved(self) -> Split:
         """Paths and shares of the demands that are moved, the rest of each on its key routing (share below 1)."""
         result: Split = {}

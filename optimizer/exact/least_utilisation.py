@@ -24,7 +24,9 @@ from topology_sync.scenario import Scenario
 from topology_sync.shares import realisable_shares
 from topology_sync.values import BoolArray, FloatArray
 
-BOUND_TIME_SHARE = 0.25  # of the time of a single-path search, at most, goes into its lower bound
+BALANCE_TIME_SHARE = 0.6  # of the time of a single-path search, at most, goes into its start,
+BOUND_TIME_SHARE = 0.2  # and into its lower bound
+ASSEMBLY_S_PER_DEMAND = 4e-6
 QUANTISATION_TIME_SHARE = 0.2
 SAME_SHARE = 1e-9
 
@@ -36,6 +38,7 @@ class UtilisationLimits:
     ``time_s`` to search; ``single_path`` splits nothing; ``realisable`` makes shares that switches realise exactly;
     ``max_changes`` bounds the demands that differ from the present routing (not with ``single_path``);
     ``delay_limit_s`` [demands] bounds the propagation delay of every path, infinite without a limit.
+    ``near_present`` keeps the present routing where nothing better was found, and its paths where they do no harm.
     """
 
     time_s: float = 10.0
@@ -44,6 +47,7 @@ class UtilisationLimits:
     realisable: bool = False
     max_changes: int | None = None
     delay_limit_s: FloatArray | None = None
+    near_present: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,39 +78,36 @@ def least_utilisation(
     Raises ScenarioError for a demand without any way and InputError for one without a way that is fast enough.
     """
     began = time.monotonic()
-    topology, traffic = scenario.topology, scenario.traffic
-    check_routable(topology, traffic, usable)
+    topology, traffic, present = scenario.topology, scenario.traffic, scenario.routing
     problem = FlowProblem.of(topology, traffic, usable, limits.delay_limit_s)
     if not problem.demand_count:
-        return UtilisationPlan(scenario.routing, 0.0, 0.0, 0.0, 0, time.monotonic() - began)
+        return UtilisationPlan(present, 0.0, 0.0, 0.0, 0, time.monotonic() - began)
+    if not np.isfinite(ShortestPathPricing(problem).price(np.ones(problem.link_count))).all():
+        check_routable(topology, traffic, usable)
     if problem.delay_bound:
         check_limits(problem, topology.node_names)
     deadline = began + limits.time_s
     if limits.single_path:
         paths, bound, splitting_bound = _single_paths(problem, limits, began)
-        routing = _routing(problem, scenario.routing, paths, {})
+        load, moved = paths.load, Split()
+        routing = _routing(problem, present, paths, moved)
     elif limits.max_changes is not None:
-        key = KeyRouting.of_routing(problem, scenario.routing)
+        key = KeyRouting.of_routing(problem, present)
         generation = ColumnGeneration(problem, _pricing(problem), key, limits.max_changes)
         moved, bound = few_changes(generation, deadline)
-        splitting_bound = bound
-        routing = _with_moved(problem, scenario.routing, moved, limits.realisable)
+        routing = _with_moved(problem, present, moved, limits.realisable)
+        splitting_bound, load = bound, KeyRouting.of_routing(problem, routing).load
     else:
         generation = split_optimum(problem, limits.seed, deadline)
-        splitting_bound = bound = generation.bound
         if limits.realisable:
             quantise_splits(generation, deadline + QUANTISATION_TIME_SHARE * limits.time_s)
         assert generation.start is not None
-        routing = _routing(problem, scenario.routing, generation.start, generation.moved())
-    value = routing.max_utilisation(traffic, topology)
-    present = scenario.routing.max_utilisation(traffic, topology)
-    permitted = _permitted(problem, limits, usable)
-    if value >= present * (1.0 - SAME_SHARE) and all(
-        permitted(position, scenario.routing.paths[demand]) for position, demand in enumerate(problem.original.tolist())
-    ):
-        routing, value = scenario.routing, present
-    elif limits.max_changes is None:
-        routing = with_fewer_changes(problem, routing, scenario.routing, value, permitted)
+        splitting_bound = bound = generation.bound
+        load, moved = generation.load(), generation.moved()
+        routing = _routing(problem, present, generation.start, moved)
+    value = float(np.max(load / problem.capacity))
+    if limits.near_present:
+        routing = _near_present(problem, scenario, routing, value, _permitted(problem, limits, usable), limits)
         value = routing.max_utilisation(traffic, topology)
     return UtilisationPlan(
         routing=routing,
@@ -118,11 +119,13 @@ def least_utilisation(
     )
 
 
-def split_optimum(problem: FlowProblem, seed: int, deadline: float) -> ColumnGeneration:
+def split_optimum(
+    problem: FlowProblem, seed: int, deadline: float, balance_deadline: float | None = None
+) -> ColumnGeneration:
     """Balanced single paths, then column generation until it is proven optimal or time is up."""
     pricing = _pricing(problem)
     start = shortest_start(problem, pricing)
-    balance(problem, start, np.random.default_rng(seed), deadline=deadline)
+    balance(problem, start, np.random.default_rng(seed), deadline=balance_deadline or deadline)
     generation = ColumnGeneration(problem, pricing, KeyRouting.of_paths(start))
     generation.start = start
     generation.prove_from_loads()
@@ -131,11 +134,33 @@ def split_optimum(problem: FlowProblem, seed: int, deadline: float) -> ColumnGen
 
 
 def _single_paths(problem: FlowProblem, limits: UtilisationLimits, began: float) -> tuple[SinglePaths, float, float]:
-    generation = split_optimum(problem, limits.seed, began + BOUND_TIME_SHARE * limits.time_s)
+    search_s = max(limits.time_s - ASSEMBLY_S_PER_DEMAND * problem.demand_count, 0.5 * limits.time_s)
+    balanced = began + BALANCE_TIME_SHARE * search_s
+    generation = split_optimum(problem, limits.seed, balanced + BOUND_TIME_SHARE * search_s, balanced)
     assert generation.start is not None
-    bound = max(generation.bound, widest_path_bound(problem))
-    paths = improve_single_paths(problem, generation.start, bound, began + limits.time_s, limits.seed)
+    bound = max(generation.bound, widest_path_bound(problem, generation.bound))
+    shortest = shortest_start(problem, _pricing(problem))
+    paths = improve_single_paths(problem, generation.start, bound, began + search_s, limits.seed, shortest)
     return paths, bound, generation.bound
+
+
+def _near_present(
+    problem: FlowProblem,
+    scenario: Scenario,
+    routing: Routing,
+    value: float,
+    permitted: Callable[[int, tuple[PathShare, ...]], bool],
+    limits: UtilisationLimits,
+) -> Routing:
+    """The present routing where nothing better was found, else ``routing`` with as few changes as its value needs."""
+    present = scenario.routing
+    if value >= present.max_utilisation(scenario.traffic, scenario.topology) * (1.0 - SAME_SHARE) and all(
+        permitted(position, present.paths[demand]) for position, demand in enumerate(problem.original.tolist())
+    ):
+        return present
+    if limits.max_changes is not None:
+        return routing
+    return with_fewer_changes(problem, routing, present, value, permitted)
 
 
 def _pricing(problem: FlowProblem) -> PathPricing:
@@ -145,18 +170,11 @@ def _pricing(problem: FlowProblem) -> PathPricing:
 def _routing(problem: FlowProblem, present: Routing, start: SinglePaths, moved: Split) -> Routing:
     """Paths of every demand; demands without traffic keep theirs."""
     paths = list(present.paths)
-    kept: dict[bytes, tuple[PathShare, ...]] = {}
     pointer, links = start.flat()
-    ends = pointer.tolist()
+    ends, hops = pointer.tolist(), links.tolist()
     for position, demand in enumerate(problem.original.tolist()):
-        own = links[ends[position] : ends[position + 1]]
-        if position in moved:
-            paths[demand] = _split(((PathShare(tuple(own.tolist()))),), moved[position])
-        else:
-            name = own.tobytes()
-            if name not in kept:
-                kept[name] = (PathShare(tuple(own.tolist())),)
-            paths[demand] = kept[name]
+        own = (PathShare(tuple(hops[ends[position] : ends[position + 1]])),)
+        paths[demand] = _split(own, moved[position]) if position in moved else own
     return Routing(tuple(paths))
 
 

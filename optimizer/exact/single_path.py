@@ -23,15 +23,20 @@ GOALS = (0.0, 0.3, 0.6, 0.9)  # where between the bound and the best value so fa
 SEARCHES = 2
 SLICE_S = 0.005
 SLICES_PER_GOAL = 6
-GOALS_BEFORE_RETURN = 8
+GOALS_BEFORE_RETURN = 6  # a search that found nothing better for so many goals starts from elsewhere
+FRESH_TIME_SHARE = 0.1
 SLOTS_BYTES = 600e6
 TOLERANCE = 1e-6
 
 
-def widest_path_bound(problem: FlowProblem) -> float:
-    """No single-path routing is better than the largest rate over the width of its demand's widest path."""
-    bound = 0.0
-    for source in np.flatnonzero(np.diff(problem.source_pointer)).tolist():
+def widest_path_bound(problem: FlowProblem, known: float) -> float:
+    """No single-path routing is better than the largest rate over the width of its demand's widest path.
+
+    Sources whose demands cannot give a bound above ``known`` are passed over, ``known`` is returned if all are.
+    """
+    bound = known
+    large = problem.rate > known * float(problem.capacity.min())
+    for source in np.unique(problem.source[large]).tolist():
         demands = slice(problem.source_pointer[source], problem.source_pointer[source + 1])
         width = _widths(problem, source)
         bound = max(bound, float(np.max(problem.rate[demands] / width[problem.target[demands]])))
@@ -65,15 +70,24 @@ class _Best:
 
 
 def improve_single_paths(
-    problem: FlowProblem, paths: SinglePaths, bound: float, deadline: float, seed: int
+    problem: FlowProblem,
+    paths: SinglePaths,
+    bound: float,
+    deadline: float,
+    seed: int,
+    shortest: SinglePaths | None = None,
 ) -> SinglePaths:
-    """The best routing found until ``deadline`` (time.monotonic); ends early at ``bound``; no worse than ``paths``."""
+    """The best routing found until ``deadline`` (time.monotonic); ends early at ``bound``; no worse than ``paths``.
+
+    Further balanced starts begin at ``shortest`` (at ``paths`` without).
+    """
+    start = shortest or paths
     best = _best_of(problem, paths)
     if best is None:
         return _rebalance(problem, paths, bound, deadline, seed)
 
     def searching(number: int) -> None:
-        _search(problem, best, bound, deadline, seed * SEARCHES + number)
+        _search(problem, start, best, bound, deadline, seed * SEARCHES + number, number > 0)
 
     others = [threading.Thread(target=searching, args=(number,)) for number in range(1, SEARCHES)]
     for other in others:
@@ -111,7 +125,12 @@ def _rebalance(problem: FlowProblem, paths: SinglePaths, bound: float, deadline:
     return best
 
 
-def _search(problem: FlowProblem, best: _Best, bound: float, deadline: float, seed: int) -> None:
+def _search(
+    problem: FlowProblem, start: SinglePaths, best: _Best, bound: float, deadline: float, seed: int, fresh: bool
+) -> None:
+    """One search: from the best so far or, where these are cheap, from balanced starts of its own."""
+    began = time.monotonic()
+    random = np.random.default_rng([seed, 7919])
     with best.lock:
         slots, length, value = best.slots.copy(), best.length.copy(), best.value
     found_slots, found_length = slots.copy(), length.copy()
@@ -119,17 +138,21 @@ def _search(problem: FlowProblem, best: _Best, bound: float, deadline: float, se
     state = np.array([seed * 7919 + 12345], dtype=np.int64)
     tabu = np.zeros(problem.demand_count, dtype=np.int64)
     weight = np.ones(problem.link_count)
-    clock, steps, turn = 0, 4, seed
+    clock, steps, turn, idle = 0, 4, seed, GOALS_BEFORE_RETURN if fresh else 0
     while time.monotonic() < deadline and value > bound * (1.0 + TOLERANCE):
         turn += 1
         weight[:] = 1.0
-        if turn % GOALS_BEFORE_RETURN == 0:
-            with best.lock:
-                slots[:], length[:], value = best.slots, best.length, best.value
+        if idle >= GOALS_BEFORE_RETURN:
+            idle = 0
+            fresh = not fresh
+            if not fresh or not _start_afresh(problem, start, random, began, deadline, slots, length):
+                with best.lock:
+                    slots[:], length[:] = best.slots, best.length
             load = _load(problem, slots, length)
+        idle += 1
         for _ in range(SLICES_PER_GOAL):
             goal = bound + GOALS[turn % len(GOALS)] * (value - bound)
-            began = time.monotonic()
+            began_slice = time.monotonic()
             reached, clock = repair(
                 steps,
                 goal,
@@ -154,14 +177,35 @@ def _search(problem: FlowProblem, best: _Best, bound: float, deadline: float, se
                 found_slots,
                 found_length,
             )
-            took = time.monotonic() - began
+            took = time.monotonic() - began_slice
             steps = max(1, min(2 * steps, int(steps * SLICE_S / max(took, 1e-6))))
             with best.lock:
                 if reached < best.value:
                     best.value, best.slots, best.length = reached, found_slots.copy(), found_length.copy()
+                    idle = 0
                 value = best.value
             if time.monotonic() > deadline or value <= bound * (1.0 + TOLERANCE):
                 break
+
+
+def _start_afresh(
+    problem: FlowProblem,
+    start: SinglePaths,
+    random: np.random.Generator,
+    began: float,
+    deadline: float,
+    slots: LinkArray,
+    length: IntArray,
+) -> bool:
+    """Fill ``slots`` by another balanced start; False where that would take too long or its paths are too long."""
+    now = time.monotonic()
+    paths = start.copy()
+    balance(problem, paths, random, deadline=now + FRESH_TIME_SHARE * (deadline - began))
+    if int(paths.length.max(initial=0)) > slots.shape[1]:
+        return False
+    slots[np.arange(slots.shape[1])[None, :] < paths.length[:, None]] = paths.flat()[1]
+    length[:] = paths.length
+    return True
 
 
 def _load(problem: FlowProblem, slots: LinkArray, length: IntArray) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
-from optimizer.exact.least_utilisation import UtilisationLimits, least_utilisation
+from optimizer.exact.flow_problem import FlowProblem
+from optimizer.exact.least_utilisation import UtilisationLimits, least_utilisation, split_optimum
+from optimizer.exact.single_path import improve_single_paths
 from topology_sync.paths import fewest_hops_routing
 from topology_sync.scenario import Scenario
 from topology_sync.topology import Link, Topology
@@ -23,4 +27,7 @@ def warm_up(single_path: bool = False, delay_limits: bool = False) -> None:
     limit = np.full(len(demands), 0.01) if delay_limits else None
     least_utilisation(scenario, UtilisationLimits(5.0, delay_limit_s=limit))
     if single_path:
-        least_utilisation(scenario, UtilisationLimits(0.05, single_path=True, delay_limit_s=limit))
+        problem = FlowProblem.of(topology, traffic, delay_limit_s=limit)
+        start = split_optimum(problem, 1, np.inf).start
+        assert start is not None
+        improve_single_paths(problem, start, 0.0, time.monotonic() + 0.02, 1)
