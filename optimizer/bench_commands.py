@@ -16,6 +16,7 @@ SINGLE_PATH_TIME_S = 1.0
 def register_bench(group: typer.Typer) -> None:
     """Add the commands to the group."""
     group.command()(repetita)
+    group.command()(scale)
 
 
 def repetita(
@@ -65,11 +66,51 @@ def repetita(
         _show(entries)
 
 
+def scale(
+    nodes: Annotated[list[int] | None, typer.Option("--nodes", min=4, max=5000, help="A size (repeatable).")] = None,
+    edges_per_node: Annotated[
+        list[float] | None, typer.Option("--edges-per-node", min=1.0, max=3.0, help="A density (repeatable).")
+    ] = None,
+    time_limit: Annotated[float, typer.Option(min=1.0, max=86400.0, help="Seconds per size.")] = 120.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of networks and search.")] = 1,
+    results: Annotated[
+        Path | None, typer.Option(help="JSON file of results: sizes in it are not measured again, new ones are added.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw seconds over nodes into this SVG file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
+) -> None:
+    """How the time to a proven optimum grows with the network: random backbones, traffic between all pairs."""
+    from optimizer.exact.warm_up import warm_up
+    from optimizer.scale_bench import as_json as entries_json
+    from optimizer.scale_bench import draw, measure, read_entries
+
+    known = read_entries(json.loads(results.read_text())) if results is not None and results.exists() else []
+    there = {(density, entry.nodes) for density, entry in known}
+    warm_up()
+    for count in nodes or ():
+        for density in edges_per_node or (1.2, 2.0):
+            if (density, count) in there:
+                continue
+            entry = measure(count, density, seed, time_limit)
+            known.append((density, entry))
+            if results is not None:
+                results.write_text(json.dumps(entries_json(known), indent=1) + "\n")
+            if not as_json:
+                typer.echo(
+                    f"{count} nodes, {entry.links} links, {entry.demands} demands: utilisation"
+                    f" {entry.max_utilisation:.6f}, gap {entry.gap:.1e} after {entry.seconds:.1f} s"
+                )
+    if plot is not None:
+        draw(known, plot)
+    if as_json:
+        typer.echo(json.dumps(entries_json(known)))
+
+
 def _show(entries: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("instance", "nodes", "demands", "max utilisation", "lower bound", "gap", "split", "seconds")
+    table = Table("instance", "nodes", "demands", "max util", "bound", "gap", "split", "seconds")
     gaps = []
     for entry in entries:
         value, bound = entry["max_utilisation"], entry["lower_bound"]
