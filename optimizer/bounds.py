@@ -14,15 +14,18 @@ def utilisation_lower_bound(
 ) -> float:
     """No routing over the ``usable`` links [links] has a lower maximum utilisation; 0 without traffic.
 
-    The optimum itself where column generation ends within ``time_s``, else the best bound by then.  Raises
+    The optimum itself where column generation ends within ``time_s`` (from when its kernels are loaded), else the best
+    bound by then.  Raises
     ScenarioError for a demand without any way.
     """
     from optimizer.exact.flow_problem import FlowProblem, check_routable
     from optimizer.exact.least_utilisation import split_optimum
+    from optimizer.exact.warm_up import warm_up
 
     check_routable(topology, traffic, usable)
     problem = FlowProblem.of(topology, traffic, usable)
     if not problem.demand_count:
         return 0.0
+    warm_up()
     generation = split_optimum(problem, seed=1, deadline=time.monotonic() + time_s)
     return min(generation.bound, generation.value)

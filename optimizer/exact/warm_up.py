@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 
 import numpy as np
@@ -15,6 +16,7 @@ from topology_sync.topology import Link, Topology
 from topology_sync.traffic import Demand, TrafficMatrix
 
 
+@functools.cache
 def warm_up(single_path: bool = False, delay_limits: bool = False) -> None:
     """Run a tiny problem through all kernels: seconds when they must be compiled, half a second from the cache."""
     names = ("a", "b", "c", "d")
