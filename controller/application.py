@@ -30,7 +30,7 @@ class Listener(Protocol):
 
     def port_changed(self, event: PortChanged) -> None: ...
 
-    def packet_in(self, dpid: int, port: int, frame: bytes, arrived_s: float) -> None: ...
+    def packet_in(self, dpid: int, port: int, frame: bytes, arrived_s: float | None) -> None: ...
 
     def flow_removed(self, dpid: int, message: Any) -> None: ...
 
@@ -74,7 +74,9 @@ class ControllerApplication(RyuApp):
     def on_packet_in(self, ev: Any) -> None:
         """A packet came up, some time ago by the kernel's stamp."""
         message = ev.msg
-        arrived_s = time.monotonic() - max(0.0, time.time() - message.arrived_s)
+        arrived_s = None
+        if message.arrived_s is not None:
+            arrived_s = time.monotonic() - max(0.0, time.time() - message.arrived_s)
         self._listener.packet_in(message.datapath.id, message.match["in_port"], bytes(message.data), arrived_s)
 
     @set_ev_cls(ofp_event.EventOFPFlowRemoved, MAIN_DISPATCHER)

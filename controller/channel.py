@@ -104,16 +104,22 @@ class SwitchChannel:
 
     def request(self, message: Any, timeout_s: float) -> list[Any] | None:
         """Send a multipart request and join the bodies of all its reply parts; None when no full reply came in time."""
-        pending = _Pending()
+        return self.request_all([message], timeout_s)[0]
+
+    def request_all(self, messages: Sequence[Any], timeout_s: float) -> list[list[Any] | None]:
+        """Like ``request`` for several that are sent in one go, so that the switch answers them at the same moment."""
+        waiting = [_Pending() for _ in messages]
+        deadline_s = time.monotonic() + timeout_s
         xids: list[int] = []
         try:
             with hub.Timeout(timeout_s, False):
-                if self._transmit(message, pending, xids):
-                    pending.done.wait(timeout_s)
+                if self._transmit_all(messages, waiting, xids):
+                    for pending in waiting:
+                        pending.done.wait(max(0.0, deadline_s - time.monotonic()))
         finally:
             for xid in xids:
                 self._pending.pop(xid, None)
-        return pending.parts if pending.answered and not pending.errors else None
+        return [pending.parts if pending.answered and not pending.errors else None for pending in waiting]
 
     def post(self, build: Callable[[], Any]) -> bool:
         """Send one message without waiting; ``build`` is called just before it goes out.  False when it was dropped."""
@@ -188,6 +194,18 @@ class SwitchChannel:
         xids.append(xid)
         self._pending[xid] = pending
         return bool(self.datapath.send_msg(message))
+
+    def _transmit_all(self, messages: Sequence[Any], waiting: Sequence[_Pending], xids: list[int]) -> bool:
+        if self.closed:
+            return False
+        joined = b""
+        for message, pending in zip(messages, waiting, strict=True):
+            xid = self.datapath.set_xid(message)
+            xids.append(xid)
+            self._pending[xid] = pending
+            message.serialize()
+            joined += bytes(message.buf)
+        return bool(self.datapath.send(joined))
 
     def _await_credit(self) -> None:
         now_s = time.monotonic()

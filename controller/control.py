@@ -17,6 +17,7 @@ from controller.metrics import Metrics
 from controller.network_view import NetworkView
 from controller.packets import ETHERTYPE_ARP, ETHERTYPE_IPV4, ethertype
 from controller.probe_loop import ProbeLoop
+from controller.rule_audit import RuleAudit
 from controller.rules import ETHERTYPE_LLDP
 from controller.settings import ControllerSettings
 from controller.store import Store, read_or_make_secret
@@ -28,6 +29,7 @@ from topology_sync.events import PortChanged, SwitchConnected, SwitchDisconnecte
 from topology_sync.probes import PROBE_PROTOCOL, PROBE_TARGET
 
 TRANSACTION_HUNG_S = 120.0
+AUDIT_HUNG_S = 60.0
 
 
 class Control:
@@ -65,6 +67,7 @@ class Control:
         discount = ProbeDiscount()
         self.telemetry = TelemetryLoop(settings, self.view, self.switches, self.transactions, discount)
         self.probes = ProbeLoop(settings, secret, self.view, self.switches, self.transactions, discount)
+        self.audit = RuleAudit(settings, self.names, self.switches, self.metrics, self.journal)
         self.loops = Loops(self.metrics)
 
     def start(self) -> None:
@@ -73,6 +76,7 @@ class Control:
         self.loops.start("upkeep", self.keeper.step, TRANSACTION_HUNG_S)
         self.loops.start("telemetry", self.telemetry.step)
         self.loops.start("probes", self.probes.step)
+        self.loops.start("audit", self.audit.step, AUDIT_HUNG_S)
 
     def stop(self) -> None:
         """Stop all loops and close the connections; the switches keep their rules."""
@@ -96,7 +100,7 @@ class Control:
         self.view.fold(event)
         self.discovery.on_port(event)
 
-    def packet_in(self, dpid: int, port: int, frame: bytes, arrived_s: float) -> None:
+    def packet_in(self, dpid: int, port: int, frame: bytes, arrived_s: float | None) -> None:
         """A packet came up."""
         kind = ethertype(frame)
         if kind == ETHERTYPE_IPV4 and frame[23:24] == bytes([PROBE_PROTOCOL]) and frame[30:34] == PROBE_TARGET:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from topology_sync.cookies import LARGEST_LABEL, Cookie
 from topology_sync.events import FlowCounter
+
+REMEMBERED_S = 5.0
+DOUBT_S = 0.015
+"""How well the date of a counter is known."""
 
 
 class _Seen(NamedTuple):
@@ -41,28 +46,48 @@ class ContinuedCounters:
         return replace(counter, cookie=whole, age_s=counter.age_s + offset_s)
 
 
+class _Probe(NamedTuple):
+    """A probe that passed an egress rule some time in ``earliest_s``..``latest_s``."""
+
+    earliest_s: float
+    latest_s: float
+    bytes: int
+
+
 @dataclass
 class ProbeDiscount:
     """Takes our own probes off the counters of egress rules, so that only users' packets count.
 
-    A probe counts when it came back; the rule's counter shows it a moment later, so a result never goes down.
+    A counter shows the probes that had come back by its date; those that came back just then are ``unsure_packets``.
     """
 
-    returned: dict[int, tuple[int, int]] = field(default_factory=dict)
+    _settled: dict[int, tuple[int, int]] = field(default_factory=dict)  # packets and bytes long past, by label
+    _recent: dict[int, deque[_Probe]] = field(default_factory=dict)
     _last: dict[int, FlowCounter] = field(default_factory=dict)
     _base: dict[int, tuple[int, int]] = field(default_factory=dict)
 
-    def probe_returned(self, label: int, frame_bytes: int) -> None:
-        """One of our probes passed the egress rule of ``label``."""
-        packets, size = self.returned.get(label, (0, 0))
-        self.returned[label] = packets + 1, size + frame_bytes
+    @property
+    def labels(self) -> frozenset[int]:
+        """Labels of which anything is remembered."""
+        return frozenset(self._recent)
 
-    def users(self, counter: FlowCounter) -> FlowCounter:
-        """The counter of an egress rule without probes."""
+    def probe_returned(self, label: int, frame_bytes: int, earliest_s: float, latest_s: float) -> None:
+        """One of our probes passed the egress rule of ``label``; all times by one clock."""
+        self._recent.setdefault(label, deque()).append(_Probe(earliest_s, latest_s, frame_bytes))
+
+    def users(self, counter: FlowCounter, shown_s: float) -> FlowCounter:
+        """The counter of an egress rule without probes; it shows the counts of ``shown_s``."""
         label = counter.cookie & LARGEST_LABEL
-        probes = self.returned.get(label)
-        if probes is None:
+        recent = self._recent.get(label)
+        if recent is None:
             return counter
+        packets, size = self._settled.get(label, (0, 0))
+        while recent and recent[0].latest_s < shown_s - REMEMBERED_S:
+            packets, size = packets + 1, size + recent.popleft().bytes
+        self._settled[label] = packets, size
+        passed = [probe for probe in recent if (probe.earliest_s + probe.latest_s) / 2 <= shown_s]
+        probes = packets + len(passed), size + sum(probe.bytes for probe in passed)
+        unsure = sum(probe.earliest_s < shown_s + DOUBT_S and probe.latest_s > shown_s - DOUBT_S for probe in recent)
         last = self._last.get(counter.cookie)
         if last is not None and counter.age_s < last.age_s:
             last = None  # made anew, so it counts from zero, and only probes from now on
@@ -70,12 +95,13 @@ class ProbeDiscount:
         packets0, bytes0 = self._base.get(label, (0, 0))
         packets = max(counter.packets - (probes[0] - packets0), last.packets if last else 0)
         size = max(counter.bytes - (probes[1] - bytes0), last.bytes if last else 0)
-        users = replace(counter, packets=packets, bytes=size)
+        users = replace(counter, packets=packets, bytes=size, unsure_packets=unsure)
         self._last[counter.cookie] = users
         return users
 
     def keep_only(self, labels: frozenset[int]) -> None:
         """Forget labels that are gone."""
-        self.returned = {label: count for label, count in self.returned.items() if label in labels}
+        self._recent = {label: recent for label, recent in self._recent.items() if label in labels}
+        self._settled = {label: count for label, count in self._settled.items() if label in labels}
         self._base = {label: count for label, count in self._base.items() if label in labels}
         self._last = {cookie: counter for cookie, counter in self._last.items() if cookie & LARGEST_LABEL in labels}

@@ -49,6 +49,12 @@ class FlowEntry:
         """The same entry as Ryu's OFPFlowStats, match and instructions included."""
         return parser.OFPFlowStats.parser(self._buffer, self._offset)
 
+    def identity(self) -> bytes:
+        """The entry without its counters and age: two entries with the same are the same rule."""
+        buffer, start = self._buffer, self._offset
+        table, fixed = buffer[start + 2 : start + 3], buffer[start + 12 : start + 32]
+        return bytes(table + fixed + buffer[start + _ENTRY.size : start + self.length])
+
     def counter(self) -> FlowCounter:
         """Its counters as a value."""
         return FlowCounter(self.cookie, self.table_id, self.packets, self.bytes, self.duration_s)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
+from eventlet import tpool
 from ryu.lib import hub
 
 from controller.control import Control
@@ -19,6 +20,7 @@ from controller.labels import LabelTable
 from controller.plan_routing import LivePicture, planned_routes, snapshot
 from controller.rules_text import rules_to_json
 from topology_sync.errors import InputError, TransactionError, UnavailableError
+from topology_sync.network_state import NetworkState
 from topology_sync.plan import RoutingPlan
 from topology_sync.plan_json import plan_from_json, transaction_to_json
 from topology_sync.state_json import state_to_json
@@ -41,7 +43,7 @@ class Answer:
     @classmethod
     def of(cls, data: Any, status: str = "200 OK") -> Answer:
         """A JSON response."""
-        return cls(status, json.dumps(data, allow_nan=False).encode() + b"\n")
+        return cls(status, _encoded(data))
 
     @classmethod
     def error(cls, status: str, text: str) -> Answer:
@@ -110,9 +112,13 @@ class HttpApi:
         )
 
     def _state(self, environ: dict[str, Any]) -> Answer:
+        picture = self.picture()
+        return Answer("200 OK", tpool.execute(lambda: _encoded(state_to_json(self._snapshot(picture)))))
+
+    def _snapshot(self, picture: LivePicture) -> NetworkState:
+        """Some tens of milliseconds of work: for a thread of its own, lest nobody else be served meanwhile."""
         control = self._control
-        state = snapshot(self.picture(), control.settings, control.names, control.view.discovery_settings)
-        return Answer.of(state_to_json(state))
+        return snapshot(picture, control.settings, control.names, control.view.discovery_settings)
 
     def _events(self, environ: dict[str, Any]) -> Answer:
         query = parse_qs(environ.get("QUERY_STRING", ""))
@@ -165,8 +171,8 @@ class HttpApi:
         """Called when the plan's turn has come: the network may have changed since it was sent."""
         self._check_version(plan)
         control = self._control
-        state = snapshot(self.picture(), control.settings, control.names, control.view.discovery_settings)
-        routes = planned_routes(plan, state.scenario, control.view.discovery, control.names)
+        picture = self.picture()
+        routes = planned_routes(plan, tpool.execute(self._snapshot, picture).scenario, picture.discovery, control.names)
         for paths in routes.values():
             for path in paths:
                 for dpid in {hop.dpid for hop in path.links} - control.switches.rules.keys():
@@ -187,6 +193,10 @@ class HttpApi:
 
     def _metrics(self, environ: dict[str, Any]) -> Answer:
         return Answer("200 OK", self._control.metrics.text(), "text/plain; version=0.0.4; charset=utf-8")
+
+
+def _encoded(data: Any) -> bytes:
+    return json.dumps(data, allow_nan=False).encode() + b"\n"
 
 
 def _number(query: dict[str, list[str]], name: str, default: float) -> float:

@@ -21,6 +21,9 @@ from topology_sync.topology import Link
 
 HEAL_AFTER_S = 5.0
 """How long a demand whose path broke is left to the optimizer; its packets take the bypass meanwhile."""
+PROTECT_AFTER_S = 5.0
+"""How long a link is down before ways around other links are led off it: a link that flaps, or whose first LLDP after a
+restart is late, must not cost a change.  What the link itself carried is on its own way around all the time."""
 BATCH_S = 0.003
 UNSETTLED_BATCH_S = 0.1
 SETTLE_FOR_DEMANDS_S = 2.0
@@ -47,6 +50,7 @@ class Keeper:
         self._requested = hub.Event()
         self._urgent = True
         self._broken_since_s: dict[DemandKey, float] = {}
+        self._down_since_s: dict[Hop, float] = {}
         self.first_packets: FirstPackets | None = None
 
     def request(self, urgent: bool = True) -> None:
@@ -85,6 +89,8 @@ class Keeper:
             since_s = self.first_packets.wanted(intent)
             wanted = {key for key, held_s in since_s.items() if settled or now_s - held_s > SETTLE_FOR_DEMANDS_S}
         to_heal = {key for key, broken_s in self._broken_since_s.items() if now_s - broken_s >= HEAL_AFTER_S}
+        self._down_since_s = {link.hop: self._down_since_s.get(link.hop, now_s) for link in intent.links if not link.up}
+        just_down = {hop for hop, down_s in self._down_since_s.items() if now_s - down_s < PROTECT_AFTER_S}
         facts = link_facts(intent.links, self._names, self._settings)
         return kept_up(
             intent,
@@ -94,6 +100,7 @@ class Keeper:
             frozenset(self._switches.rules),
             lambda hop: facts[hop].capacity_bps,
             protect=settled or bool(intent.bypasses),
+            just_down=just_down,
         )
 
     def _note_broken(self) -> None:
@@ -108,7 +115,8 @@ class Keeper:
         drained_s = self._transactions.next_drained_s()
         if drained_s is not None:
             due.append(drained_s)
-        heal_s = (broken_s + HEAL_AFTER_S for broken_s in self._broken_since_s.values())
+        heal_s = [broken_s + HEAL_AFTER_S for broken_s in self._broken_since_s.values()]
+        heal_s += [down_s + PROTECT_AFTER_S for down_s in self._down_since_s.values()]
         due += [due_s for due_s in heal_s if due_s > now_s]  # what could not be healed then is tried when idle
         if self.first_packets is not None and self.first_packets.waiting:
             due.append(now_s + UNSETTLED_BATCH_S)

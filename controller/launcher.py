@@ -42,10 +42,13 @@ LOCK_NAME = "lock"
 BACKLOG = 128
 REQUEST_TIMEOUT_S = 90.0
 CONNECT_TIMEOUT_S = 2.0
+THREAD_SWITCH_S = 0.001
+"""Snapshots are made in a thread; switches must not wait for it any longer than this."""
 
 
 def run(settings_path: Path) -> int:
     """Run the controller until SIGTERM or SIGINT; the exit code: 0 stopped, 1 may not run, 2 bad settings."""
+    sys.setswitchinterval(THREAD_SWITCH_S)
     try:
         settings = ControllerSettings.read(settings_path)
     except RoutewrightError as error:

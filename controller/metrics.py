@@ -25,6 +25,8 @@ class Metrics:
         self.openflow_errors = counter("openflow_errors", "OpenFlow error messages received, by error type", "type")
         self.packet_ins = counter("packet_ins", "Packets that switches sent up, by what they were", "kind")
         self.packets_dropped = counter("packets_dropped", "Packets the controller gave up, by reason", "reason")
+        self.rules_audited = counter("rules_audited", "Rules that an audit compared with what they should be")
+        self.rules_put_right = counter("rules_put_right", "Rules that an audit found missing, changed or unasked for")
         self.loop_restarts = counter("loop_restarts", "Loops that died or hung and were started again", "loop")
         self.transactions = counter("transactions", "Transactions, by outcome", "result")
         self.switches_connected = gauge("switches_connected", "Switches with a live OpenFlow channel")

@@ -26,11 +26,13 @@ from topology_sync.events import (
     Event,
     FlowCountersRead,
     FlowRemoved,
+    LinkProbeReturned,
     PortCountersRead,
     ProbeLost,
     ProbeReturned,
 )
-from topology_sync.probes import Calibration, PathDelays, reduce_path_delays
+from topology_sync.path_delays import PathDelays, reduce_path_delays
+from topology_sync.probes import Calibration
 from topology_sync.telemetry import TelemetrySettings, TelemetryState, reduce_telemetry
 
 VERSIONS_SKIPPED = 1000
@@ -65,7 +67,7 @@ class NetworkView:
         match event:
             case FlowCountersRead() | FlowRemoved() | PortCountersRead():
                 self.telemetry = reduce_telemetry(self.telemetry, event, self.telemetry_settings)
-            case ProbeReturned() | ProbeLost():
+            case ProbeReturned() | LinkProbeReturned() | ProbeLost():
                 self.delays = reduce_path_delays(self.delays, event)
             case _:
                 self._discover(event)

@@ -11,9 +11,9 @@ from controller.settings import ControllerSettings
 from topology_sync.discovery import DiscoverySettings, DiscoveryState, LinkEnds
 from topology_sync.errors import PlanError
 from topology_sync.network_state import NetworkState
+from topology_sync.path_delays import PathDelays
 from topology_sync.plan import RoutingPlan
 from topology_sync.plan_json import routing_with_plan
-from topology_sync.probes import PathDelays
 from topology_sync.routing import PathShare
 from topology_sync.scenario import Scenario
 from topology_sync.shares import quantise, realised_shares

@@ -36,8 +36,9 @@ class ControllerSettings:
 
     ``api_socket`` (a path) wins over ``api_host``/``api_port``.  ``node_names`` maps datapath ids to names, others are
     called ``s<dpid>``.  ``links`` states what cannot be read off a switch: rate, propagation delay and queue of a
-    directed link; others get the defaults.  The secret that keys LLDP and probe nonces is made at the first start and
-    kept in ``state_directory``.
+    directed link; others get the defaults.  Every ``audit_period_s`` the rules of each switch are compared with what
+    they should be.  The secret that keys LLDP and probe nonces is made at the first start and kept in
+    ``state_directory``.
     """
 
     state_directory: str
@@ -62,6 +63,7 @@ class ControllerSettings:
     echo_misses: int = 5
     flow_mods_per_s: int = 1000
     transaction_timeout_s: float = 10.0
+    audit_period_s: float = 30.0
     log_level: str = "info"
 
     def to_json(self) -> str:

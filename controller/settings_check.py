@@ -30,6 +30,7 @@ _POSITIVE = (
     "echo_misses",
     "flow_mods_per_s",
     "transaction_timeout_s",
+    "audit_period_s",
 )
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 

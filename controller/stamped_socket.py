@@ -1,7 +1,8 @@
 """When bytes really arrived, although one greenlet at a time reads them: the kernel's receive time stamps.
 
 Linux stamps data on stream sockets too (SO_TIMESTAMPNS).  A message that waited in its socket while another greenlet
-ran, or while the process did not run at all, so keeps the time of its arrival.
+ran, or while the process did not run at all, so keeps the time of its arrival.  But data that piles up is joined into
+one buffer, which has the stamp of its newest part: only the last message of a buffer has a stamp of its own.
 """
 
 from __future__ import annotations
@@ -38,6 +39,14 @@ class StampedSocket:
         self.arrived_s = _stamp(ancillary)
         return data
 
+    def stamp_is_shared(self) -> bool:
+        """Whether the next message, if it is here already, has the stamp of the last one: then that is too late."""
+        try:
+            data, ancillary, _, _ = self._green.fd.recvmsg(1, _ANCILLARY_BYTES, socket.MSG_PEEK)
+        except OSError:
+            return False  # nothing more is here
+        return bool(data) and _stamp(ancillary) == self.arrived_s
+
     def _receive(self, size: int) -> tuple[bytes, Any]:
         data, ancillary, _, _ = self._green.fd.recvmsg(size, _ANCILLARY_BYTES)
         return data, ancillary
@@ -54,12 +63,14 @@ def _stamp(ancillary: Any) -> float:
 
 
 def install() -> None:
-    """Let Ryu note on every packet-in when it arrived (``arrived_s``)."""
+    """Let Ryu note on every packet-in when it arrived (``arrived_s``), None where nobody knows."""
     plain = parser.OFPPacketIn.parser
 
     def parse(datapath: Any, *arguments: Any) -> Any:
         message = plain(datapath, *arguments)
-        message.arrived_s = getattr(datapath.socket, "arrived_s", time.time())
+        stamped = datapath.socket
+        known = isinstance(stamped, StampedSocket) and not stamped.stamp_is_shared()
+        message.arrived_s = stamped.arrived_s if known else None
         return message
 
     parser._MSG_PARSERS[ofproto.OFPT_PACKET_IN] = parse

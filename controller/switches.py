@@ -39,8 +39,8 @@ LONGEST_PAUSE_S = 60.0
 
 
 @dataclass(frozen=True)
-class _ReadBack:
-    """``odd_cookies``: flows with a cookie of ours in a form that we never write."""
+class ReadBack:
+    """What a switch said.  ``odd_cookies``: flows with a cookie of ours in a form that we never write."""
 
     rules: RuleSet
     odd_cookies: frozenset[int]
@@ -56,6 +56,7 @@ class Switches:
         self._channels: dict[int, SwitchChannel] = {}
         self._rules: dict[int, RuleSet] = {}
         self._failures: dict[int, int] = {}
+        self._activity: dict[int, int] = {}
 
     @property
     def rules(self) -> Mapping[int, RuleSet]:
@@ -118,7 +119,9 @@ class Switches:
         if channel is None or rules is None:
             return BatchOutcome(False, ("the switch is not connected",))
         encoded = [encode_message(channel.datapath, message) for message in messages]
+        self._note_activity(dpid)
         outcome = channel.send_batch(encoded, timeout_s, (lambda: then(dpid)) if then is not None else tuple)
+        self._note_activity(dpid)
         if outcome.ok and self._rules.get(dpid) is rules:
             self._rules[dpid] = applied(rules, messages)
             self._failures.pop(dpid, None)
@@ -129,9 +132,36 @@ class Switches:
             hub.spawn_after(pause_s, self._learn_rules, channel)
         return outcome
 
+    def activity(self, dpid: int) -> int:
+        """Even while nothing is being sent to the switch; what was read is moot when it differs afterwards."""
+        return self._activity.get(dpid, 0)
+
+    def found(self, channel: SwitchChannel) -> RuleSet | None:
+        """The rules of a switch as they are now; None when they cannot be read or changed meanwhile."""
+        before = self.activity(channel.dpid)
+        read = read_back(channel)
+        if read is None or before % 2 or self.activity(channel.dpid) != before:
+            return None
+        if self._channels.get(channel.dpid) is not channel:
+            return None
+        if read.odd_cookies:
+            self._rules.pop(channel.dpid, None)
+            hub.spawn(self._learn_rules, channel)
+            return None
+        return read.rules
+
+    def correct(self, dpid: int, rules: RuleSet) -> None:
+        """The switch has other rules than it was known to have: whoever keeps it in line is told."""
+        if dpid in self._rules:
+            self._rules[dpid] = rules
+            self._on_known(dpid)
+
+    def _note_activity(self, dpid: int) -> None:
+        self._activity[dpid] = self._activity.get(dpid, 0) + 1
+
     def _learn_rules(self, channel: SwitchChannel) -> None:
         while not channel.closed and self._channels.get(channel.dpid) is channel and channel.dpid not in self._rules:
-            found = _read_back(channel)
+            found = read_back(channel)
             if found is None:
                 LOG.warning("switch %#x: its rules could not be read back yet", channel.dpid)
                 hub.sleep(READ_BACK_PAUSE_S)
@@ -162,14 +192,16 @@ def applied(rules: RuleSet, messages: Iterable[Message]) -> RuleSet:
     return RuleSet(flows, groups)
 
 
-def flow_statistics_request(datapath: Any, table_id: int, cookies: CookieMatch) -> Any:
-    """A request for all flows of a table (or ``OFPTT_ALL``) with such a cookie."""
+def flow_statistics_request(datapath: Any, table_id: int, cookies: CookieMatch, eth_type: int | None = None) -> Any:
+    """A request for all flows of a table (or ``OFPTT_ALL``) with such a cookie, and only those for one ethertype."""
+    match = parser.OFPMatch() if eth_type is None else parser.OFPMatch(eth_type=eth_type)
     return parser.OFPFlowStatsRequest(
-        datapath, 0, table_id, ofproto.OFPP_ANY, ofproto.OFPG_ANY, cookies.value, cookies.mask, parser.OFPMatch()
+        datapath, 0, table_id, ofproto.OFPP_ANY, ofproto.OFPG_ANY, cookies.value, cookies.mask, match
     )
 
 
-def _read_back(channel: SwitchChannel) -> _ReadBack | None:
+def read_back(channel: SwitchChannel) -> ReadBack | None:
+    """All flows and our groups of a switch, by asking it; None when it did not answer."""
     everything = flow_statistics_request(channel.datapath, ofproto.OFPTT_ALL, CookieMatch(0, 0))
     entries: list[FlowEntry] | None = channel.request(everything, READ_BACK_TIMEOUT_S)
     groups = channel.request(parser.OFPGroupDescStatsRequest(channel.datapath), READ_BACK_TIMEOUT_S)
@@ -192,4 +224,4 @@ def _read_back(channel: SwitchChannel) -> _ReadBack | None:
                 known.append(decode_group(description))
             except NotOurForm:
                 known.append(GroupRule(description.group_id, "select", ()))
-    return _ReadBack(RuleSet.of(flows, known), frozenset(odd))
+    return ReadBack(RuleSet.of(flows, known), frozenset(odd))

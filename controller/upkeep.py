@@ -110,14 +110,20 @@ def kept_up(
     reachable: Set[int],
     capacity_bps: Callable[[Hop], float],
     protect: bool,
+    just_down: Set[Hop] = frozenset(),
 ) -> tuple[NetworkIntent, LabelTable]:
     """Default routes for new demands (``wanted``) and for broken ones whose time is up, and ways around all links.
 
     ``protect`` False leaves the ways around as they are: while links are still being found, short ones are not seen.
+    Links in ``just_down`` may well come back, so ways around others that lead over them stay too.
     """
     pathless = {demand.key for demand in intent.demands if not demand.routes}
     keys = {key for key in wanted if key not in intent.demand_of} | pathless | (to_heal & broken_demands(intent))
     routes = default_routes(intent, keys, reachable, capacity_bps)
     if routes:
         intent, labels = with_plan(intent, labels, routes)
-    return with_protection(intent, labels) if protect else (intent, labels)
+    if not protect:
+        return intent, labels
+    hoped = tuple(replace(link, up=link.up or link.hop in just_down) for link in intent.links)
+    protected, labels = with_protection(replace(intent, links=hoped), labels)
+    return replace(protected, links=intent.links), labels

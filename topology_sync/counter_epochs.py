@@ -165,41 +165,53 @@ def packets_lost(
 ) -> FloatArray:
     """Packets lost between the first and the last reading of every demand, [demands].
 
-    What is missing at a reading is what was lost so far (a Poisson process: it wanders), what is on the way just then
-    (noise of its own at every reading), and ``rate * offset``.  The most likely losses under these three solve one
-    tridiagonal system (the smoother of a random walk with drift).  Where a reading is beyond doubt its count decides,
-    where it shows two publications its neighbours do; without loss, packets on the way average out.
-
-    ``missing``, ``offset_s`` and ``variance_s2`` [readings, demands], NaN in ``missing`` where unknown.
+    ``missing`` [readings, demands] cumulative ingress minus egress packets, NaN where unknown, of which
+    ``rate * offset`` is due to different publications; ``offset_s`` and ``variance_s2`` [readings, demands].
     """
-    known = np.isfinite(missing)
-    corrected = np.where(known, missing - rate * offset_s, 0.0)
-    drift = np.maximum(robust_slopes(time_s, np.where(known, corrected, np.nan)), 0.0)
-    drift = np.where(np.isfinite(drift), drift, 0.0)
     noise = 0.1 + rate * (_ON_THE_WAY_S + np.abs(offset_s)) + rate**2 * variance_s2
+    level = loss_levels(time_s, missing - rate * offset_s, noise)
+    known = np.isfinite(missing)
+    first, last = known.argmax(axis=0), len(time_s) - 1 - known[::-1].argmax(axis=0)
+    columns = np.arange(missing.shape[1])
+    lost: FloatArray = level[last, columns] - level[first, columns]
+    return lost
+
+
+def loss_levels(time_s: FloatArray, seen: FloatArray, noise: FloatArray) -> FloatArray:
+    """What had been lost by each reading, up to a constant per demand, [readings, demands].
+
+    What is seen at a reading is what was lost so far (a Poisson process: it wanders) and a noise of its own with
+    variance ``noise`` in packets^2 (packets on the way just then, dates).  The most likely losses solve one tridiagonal
+    system (the smoother of a random walk with drift): where a reading is beyond doubt its count decides, else its
+    neighbours do.
+
+    ``seen``, ``noise`` [readings, demands]; NaN in ``seen`` where unknown, all NaN where nothing is known of a demand.
+    """
+    known = np.isfinite(seen)
+    filled = np.where(known, seen, 0.0)
+    drift = np.maximum(robust_slopes(time_s, seen), 0.0)
+    drift = np.where(np.isfinite(drift), drift, 0.0)
     weight = np.where(known, 1.0 / noise, 0.0)
     step_s = np.diff(time_s)[:, None]
     span_s = time_s[-1] - time_s[0]
     first, last = known.argmax(axis=0), len(time_s) - 1 - known[::-1].argmax(axis=0)
-    columns = np.arange(missing.shape[1])
-    wander = np.maximum(drift, (corrected[last, columns] - corrected[first, columns]) / span_s)
+    columns = np.arange(seen.shape[1])
+    wander = np.maximum(drift, (filled[last, columns] - filled[first, columns]) / span_s)
     link = 1.0 / (np.maximum(wander, _LEAST_WANDER) * step_s)  # [steps, demands]
-    matrix = np.zeros((missing.shape[1], len(time_s), len(time_s)))
+    matrix = np.zeros((seen.shape[1], len(time_s), len(time_s)))
     index = np.arange(len(time_s))
     matrix[:, index, index] = weight.T
     matrix[:, index[:-1], index[:-1]] += link.T
     matrix[:, index[1:], index[1:]] += link.T
     matrix[:, index[:-1], index[1:]] -= link.T
     matrix[:, index[1:], index[:-1]] -= link.T
-    pull = weight * corrected
+    pull = weight * filled
     pull[:-1] -= link * drift * step_s
     pull[1:] += link * drift * step_s
     solvable = known.any(axis=0)
-    lost = np.full(missing.shape[1], np.nan)
-    level = np.linalg.solve(matrix[solvable], pull.T[solvable][:, :, None])[:, :, 0]
-    rows = np.arange(len(level))
-    lost[solvable] = level[rows, last[solvable]] - level[rows, first[solvable]]
-    return lost
+    level = np.full(seen.shape, np.nan)
+    level[:, solvable] = np.linalg.solve(matrix[solvable], pull.T[solvable][:, :, None])[:, :, 0].T
+    return level
 
 
 def _column_medians(values: FloatArray) -> FloatArray:

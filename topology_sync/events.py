@@ -80,13 +80,17 @@ class ClockTicked:
 
 @dataclass(frozen=True)
 class FlowCounter:
-    """Counters of one rule.  ``age_s`` is how long the rule exists by the switch's own clock."""
+    """Counters of one rule.  ``age_s`` is how long the rule exists by the switch's own clock.
+
+    ``unsure_packets``: so many of the packets may have been counted wrongly (probes that passed just then).
+    """
 
     cookie: int
     table_id: int
     packets: int
     bytes: int
     age_s: float
+    unsure_packets: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,11 +98,14 @@ class FlowCountersRead:
     """A switch's complete answer to a request for counters of our rules; rules that are not in it no longer count.
 
     The controller passes the demand rules of table 1 and, of table 0, only rules of path labels at their egress switch.
+    ``time_s`` is the moment whose counts are shown.  ``dated``: it is that moment to some hundredths of a second, and
+    the same for all switches of the round; else it is when the switch answered, and its counts may be older.
     """
 
     time_s: float
     dpid: int
     entries: tuple[FlowCounter, ...]
+    dated: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,6 +152,18 @@ class ProbeReturned:
 
 
 @dataclass(frozen=True)
+class LinkProbeReturned:
+    """A probe that went over one link alone came back: ``delay_s`` from the switch at its source, port ``port``, to the
+    next one, calibration already taken off.  ``sequence`` as in ``ProbeReturned``."""
+
+    time_s: float
+    dpid: int
+    port: int
+    delay_s: float
+    sequence: int | None = None
+
+
+@dataclass(frozen=True)
 class ProbeLost:
     """A path probe did not come back in time."""
 
@@ -163,5 +182,6 @@ Event = (
     | FlowRemoved
     | PortCountersRead
     | ProbeReturned
+    | LinkProbeReturned
     | ProbeLost
 )

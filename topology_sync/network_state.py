@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from topology_sync.scenario import Scenario
-from topology_sync.values import ArrayValue, BoolArray, FloatArray, IntArray
+from topology_sync.values import ArrayValue, BoolArray, FloatArray, IntArray, float_array
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,11 @@ class Host:
 class DemandMeasurements(ArrayValue):
     """What was measured per demand over the window; NaN where unknown.  All [demands].
 
-    ``packets_sent``/``packets_lost`` are counted at the ingress rule and as ingress minus egress.  Delays come from
-    labelled probes on the very path: mean, 99th percentile, jitter (RFC 3393) and smallest seen.
+    ``packets_sent``/``packets_lost`` are counted at the ingress rule and as ingress minus egress, of packets sent from
+    ``counted_from_s`` to ``counted_until_s`` (since the epoch): about the window, begun and ended where the packets on
+    the way are known best; empty where nobody says so.  Delays come from probes of the links of the path, or of the
+    path where those are too few: mean, 99th percentile, jitter (RFC 3393), smallest seen; ``probe_count`` stand behind
+    them.
     """
 
     packets_sent: FloatArray
@@ -34,6 +37,8 @@ class DemandMeasurements(ArrayValue):
     jitter_s: FloatArray
     delay_min_s: FloatArray
     probe_count: IntArray
+    counted_from_s: FloatArray = field(default_factory=lambda: float_array([]))
+    counted_until_s: FloatArray = field(default_factory=lambda: float_array([]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +55,8 @@ class NetworkState(ArrayValue):
     routing that the switches have now; its ``sla`` is empty, goals are the optimizer's.
 
     ``topology_version`` grows with every change of links, nodes or their liveness; ``routing_version`` with every
-    committed transaction.  ``settled`` is False while discovery still expects news.  ``time_s`` is seconds since the
-    epoch, ``window_s`` the length of the measurement window that ends there.
+    committed transaction.  ``settled`` is False while discovery still expects news or, after a start, the window is not
+    full yet.  ``time_s`` is seconds since the epoch, ``window_s`` the length of the measurement window that ends there.
     """
 
     topology_version: int

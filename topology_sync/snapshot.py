@@ -6,22 +6,19 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from topology_sync.composed_delays import ComposedDelays
+from topology_sync.demand_traffic import DemandEnds, DemandTraffic, demand_rates, rate_window
 from topology_sync.discovery import DiscoverySettings, DiscoveryState, LinkEnds, PortKey
 from topology_sync.network_state import DemandMeasurements, Host, LinkMeasurements, NetworkState
-from topology_sync.probes import DelayStatistics, PathDelays
+from topology_sync.path_delays import DelayStatistics, PathDelays
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
-from topology_sync.telemetry import (
-    DemandEnds,
-    DemandTraffic,
-    TelemetrySettings,
-    TelemetryState,
-    carried_bps,
-    demand_rates,
-)
+from topology_sync.telemetry import TelemetrySettings, TelemetryState, carried_bps
 from topology_sync.topology import Link, Topology
 from topology_sync.traffic import DEFAULT_PACKET_BITS, Demand, TrafficMatrix
 from topology_sync.values import bool_array, float_array, int_array
+
+_FULL = 0.8
 
 
 @dataclass(frozen=True)
@@ -44,12 +41,6 @@ class DemandInstalled:
     paths: tuple[InstalledPath, ...]
 
 
-def _age_s(telemetry: TelemetryState, now_s: float, window_s: float) -> float:
-    """How long ago counters were last read; 0 when that was never or before the window."""
-    newest_s = telemetry.newest_reading_s(now_s)
-    return now_s - newest_s if newest_s is not None and now_s - newest_s <= window_s else 0.0
-
-
 def build_state(
     discovery: DiscoveryState,
     telemetry: TelemetryState,
@@ -69,7 +60,9 @@ def build_state(
 ) -> NetworkState:
     """The state of the network at ``now_s`` by the clock of the events, ``wall_time_s`` since the epoch.
 
-    The ``time_s`` of the state is that of the newest counters, where its window ends; ``wall_time_s`` without any.
+    The ``time_s`` of the state is that of the newest counters, where its window ends, and its ``window_s`` that from
+    the first to the last counters that it is made of; without any they are ``wall_time_s`` and ``window_s``.  It is
+    settled once discovery is and the window is (nearly) full: measured over less, rates are luck.
 
     Nodes are sorted by name and links by names and ports, so ids stay the same while the network does.  A link that an
     installed path uses but discovery has forgotten (its cable was moved) stays, down.  ``inventory`` gives rate, delay
@@ -79,7 +72,7 @@ def build_state(
     def name(dpid: int) -> str:
         return node_names.get(dpid, f"s{dpid}")
 
-    links = _known_links(discovery, demands, name)
+    links = known_links(discovery, demands, name)
     dpids = set(discovery.switches) | {end.dpid for ends in links for end in ends}
     dpids |= {dpid for demand in demands for dpid in (demand.source_dpid, demand.target_dpid)}
     topology = Topology.from_links(
@@ -97,17 +90,19 @@ def build_state(
     )
     settings = TelemetrySettings(window_s=window_s)
     order = sorted(demands, key=lambda one: (name(one.source_dpid), name(one.target_dpid), one.traffic_class))
-    rates = demand_rates(
-        telemetry, now_s, [DemandEnds(one.number, one.source_dpid, one.target_dpid) for one in order], settings
-    )
+    delays = _delays(path_delays, order, now_s)
+    ends_of = [DemandEnds(one.number, one.source_dpid, one.target_dpid) for one in order]
+    rates = demand_rates(telemetry, now_s, ends_of, settings, delays)
+    window = rate_window(telemetry, now_s, settings)
     carried = carried_bps(telemetry, now_s, settings)
     link_ids = {ends: link for link, ends in enumerate(links)}
     return NetworkState(
         topology_version=discovery.topology_version,
         routing_version=routing_version,
-        time_s=wall_time_s - _age_s(telemetry, now_s, window_s),
-        window_s=window_s,
-        settled=discovery.settled(now_s, discovery_settings or DiscoverySettings()),
+        time_s=wall_time_s if window is None else wall_time_s + window.until_s - now_s,
+        window_s=window_s if window is None else window.until_s - window.from_s,
+        settled=discovery.settled(now_s, discovery_settings or DiscoverySettings())
+        and (not demands or (window is not None and window.until_s - window.from_s >= _FULL * window_s)),
         scenario=Scenario(
             "live",
             topology,
@@ -136,8 +131,7 @@ def build_state(
             ),
         ),
         demands=_measurements(
-            [rates[one.number] for one in order],
-            [path_delays.of({path.label: path.share for path in one.paths}, now_s) for one in order],
+            [rates[one.number] for one in order], [delays[one.number] for one in order], wall_time_s - now_s
         ),
         links=LinkMeasurements(
             up=bool_array([ends in discovery.links and discovery.links[ends].up for ends in links]),
@@ -160,7 +154,7 @@ def _path_links(discovery: DiscoveryState, demand: DemandInstalled, path: Instal
     return found
 
 
-def _known_links(
+def known_links(
     discovery: DiscoveryState, demands: Sequence[DemandInstalled], name: Callable[[int], str]
 ) -> list[LinkEnds]:
     """All links known or in use, in the order of their ids."""
@@ -176,7 +170,20 @@ def _carried(carried: Mapping[tuple[int, int], float], discovery: DiscoveryState
     return carried.get(ends.source, math.nan) if ends in discovery.links else math.nan
 
 
-def _measurements(traffic: Sequence[DemandTraffic], delays: Sequence[DelayStatistics]) -> DemandMeasurements:
+def _delays(path_delays: PathDelays, demands: Sequence[DemandInstalled], now_s: float) -> dict[int, DelayStatistics]:
+    """By demand number: put together from the links of its paths, else from probes of the paths themselves."""
+    single = {path.label: path.hops[0] for one in demands for path in one.paths if len(path.hops) == 1}
+    composed = ComposedDelays(path_delays, now_s, single)
+    return {
+        one.number: composed.of(tuple((path.hops, path.share) for path in one.paths))
+        or path_delays.of({path.label: path.share for path in one.paths}, now_s)
+        for one in demands
+    }
+
+
+def _measurements(
+    traffic: Sequence[DemandTraffic], delays: Sequence[DelayStatistics], epoch_s: float
+) -> DemandMeasurements:
     return DemandMeasurements(
         packets_sent=float_array([one.packets_sent for one in traffic]),
         packets_lost=float_array([one.packets_lost for one in traffic]),
@@ -186,6 +193,8 @@ def _measurements(traffic: Sequence[DemandTraffic], delays: Sequence[DelayStatis
         jitter_s=float_array([one.jitter_s for one in delays]),
         delay_min_s=float_array([one.delay_min_s for one in delays]),
         probe_count=int_array([one.count for one in delays]),
+        counted_from_s=float_array([epoch_s + one.counted_from_s for one in traffic]),
+        counted_until_s=float_array([epoch_s + one.counted_until_s for one in traffic]),
     )
 
 

@@ -33,6 +33,7 @@ STATE_KEYS = (
     "hosts",
 )
 DEMAND_COLUMNS = tuple(field.name for field in fields(DemandMeasurements))
+OPTIONAL_COLUMNS = ("counted_from_s", "counted_until_s")
 LINK_COLUMNS = tuple(field.name for field in fields(LinkMeasurements))
 HOST_KEYS = ("ip", "mac", "node", "port")
 MAC_PATTERN = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
@@ -75,7 +76,11 @@ def state_from_json(data: object) -> NetworkState:
         settled=top.flag("settled"),
         scenario=scenario,
         demands=DemandMeasurements(
-            **{name: _numbers(demands, name, demand_count) for name in DEMAND_COLUMNS if name != "probe_count"},
+            **{
+                name: _numbers(demands, name, demand_count)
+                for name in DEMAND_COLUMNS
+                if name != "probe_count" and (name not in OPTIONAL_COLUMNS or demands.items(name, optional=True))
+            },
             probe_count=int_array(
                 [
                     check_integer(value, f"demands.probe_count[{index}]", 0, _MAX_COUNT, ScenarioError)

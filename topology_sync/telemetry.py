@@ -1,16 +1,14 @@
-"""Traffic from counters: folds readings into frozen totals, and turns totals into rates, packet sizes and loss."""
+"""Counters: folds what switches answer into frozen totals that only grow, whatever rules come and go."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from topology_sync.cookies import PROTECTION_DEMAND, STATIC_DEMAND, Cookie
-from topology_sync.counter_epochs import common_lag_s, epoch_offsets, packets_lost, robust_slopes
 from topology_sync.events import (
     UNSUPPORTED_COUNTER,
     Event,
@@ -20,7 +18,6 @@ from topology_sync.events import (
     PortCounter,
     PortCountersRead,
 )
-from topology_sync.values import FloatArray
 
 EGRESS_TABLE = 0
 INGRESS_TABLE = 1
@@ -61,11 +58,17 @@ class RuleRecord:
 
 @dataclass(frozen=True)
 class Reading:
-    """All totals of a switch as of one of its answers.  ``clock_s`` runs by the switch's own clock."""
+    """All totals of a switch as of one of its answers.
+
+    ``clock_s`` runs by the switch's own clock.  ``dated`` as in ``FlowCountersRead``; ``unsure``: so many of the
+    packets may have been counted wrongly.
+    """
 
     time_s: float
     clock_s: float
     totals: Mapping[CounterKey, CounterTotal]
+    dated: bool = False
+    unsure: Mapping[CounterKey, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,11 +84,18 @@ class SwitchCounters:
 @dataclass(frozen=True)
 class TelemetrySettings:
     """``window_s``: what rates are taken over.  ``together_s``: readings of different switches closer than this belong
-    to one round.  ``fewest_readings``: below it loss is unknown."""
+    to one round.  ``fewest_readings``: below it loss is unknown.  ``spare_s``: kept beyond the window, so that a demand
+    may begin its own a little earlier."""
 
     window_s: float = 10.0
     together_s: float = 0.4
     fewest_readings: int = 4
+    spare_s: float = 3.0
+
+    @property
+    def kept_s(self) -> float:
+        """How far back readings are kept."""
+        return self.window_s + self.together_s + self.spare_s
 
 
 @dataclass(frozen=True)
@@ -136,11 +146,14 @@ def _read(switch: SwitchCounters, event: FlowCountersRead, settings: TelemetrySe
             steps_s.append(counter.age_s - before.counter.age_s)
         _add(totals, key, gained)
     elapsed_s = 0.0 if last is None else event.time_s - last.time_s
-    if last is not None and steps_s:
+    if event.dated and last is not None and last.dated:
+        elapsed_s = event.time_s - last.time_s
+    elif last is not None and steps_s:
         step_s = float(np.median(steps_s))
         elapsed_s = step_s if step_s > 0 else elapsed_s
-    reading = Reading(event.time_s, event.time_s if last is None else last.clock_s + elapsed_s, totals)
-    oldest_s = event.time_s - settings.window_s - settings.together_s
+    clock_s = event.time_s if last is None else last.clock_s + elapsed_s
+    reading = Reading(event.time_s, clock_s, totals, event.dated, _unsure(event.entries))
+    oldest_s = event.time_s - settings.kept_s
     kept = tuple(old for old in switch.readings if old.time_s >= oldest_s)
     return replace(switch, rules=rules, totals=totals, readings=(*kept, reading))
 
@@ -221,6 +234,16 @@ def _by_rule(entries: Sequence[FlowCounter]) -> dict[RuleKey, FlowCounter]:
     return found
 
 
+def _unsure(entries: Sequence[FlowCounter]) -> dict[CounterKey, int]:
+    found: dict[CounterKey, int] = {}
+    for entry in entries:
+        cookie = Cookie.unpack(entry.cookie)
+        if entry.unsure_packets and cookie is not None:
+            key = CounterKey(cookie.demand, entry.table_id)
+            found[key] = found.get(key, 0) + entry.unsure_packets
+    return found
+
+
 def _is_demand(key: RuleKey) -> bool:
     cookie = Cookie.unpack(key.cookie)
     if cookie is None or cookie.demand in (STATIC_DEMAND, PROTECTION_DEMAND):
@@ -236,95 +259,6 @@ def _add(totals: dict[CounterKey, CounterTotal], rule: RuleKey, gained: CounterT
     totals[key] = CounterTotal(so_far.packets + gained.packets, so_far.bytes + gained.bytes)
 
 
-class DemandEnds(NamedTuple):
-    """A demand by its number in the cookies, and the datapath ids of its ends."""
-
-    number: int
-    source_dpid: int
-    target_dpid: int
-
-
-@dataclass(frozen=True)
-class DemandTraffic:
-    """What a demand sent over the window; NaN where unknown.
-
-    Sizes and rates are of frames with the MPLS label.  ``packets_sent`` is counted between the readings at
-    ``counted_from_s`` and ``counted_until_s``, ``packets_lost`` is estimated between them.
-    """
-
-    offered_bps: float = math.nan
-    packets_per_s: float = math.nan
-    packet_bits_mean: float = math.nan
-    packets_sent: float = math.nan
-    packets_lost: float = math.nan
-    loss_ratio: float = math.nan
-    counted_from_s: float = math.nan
-    counted_until_s: float = math.nan
-
-
-def demand_rates(
-    state: TelemetryState, now_s: float, demands: Iterable[DemandEnds], settings: TelemetrySettings
-) -> dict[int, DemandTraffic]:
-    """Rates, packet sizes and loss of the demands over the window before ``now_s``, by demand number.
-
-    What was sent is a difference of counters, exact in packets; how far the two readings are apart in time and what was
-    lost between them is found with ``counter_epochs`` from all demands together.
-    """
-    demands = tuple(demands)
-    rounds = _rounds(state, now_s, settings)
-    if len(rounds) < 2:
-        return {demand.number: DemandTraffic() for demand in demands}
-    sent, sent_bytes = _series(rounds, [(d.source_dpid, CounterKey(d.number, INGRESS_TABLE)) for d in demands])
-    delivered, _ = _series(rounds, [(d.target_dpid, CounterKey(d.number, EGRESS_TABLE)) for d in demands])
-    time_s = np.array([min(reading.time_s for reading in group.values()) for group in rounds])
-    clock_s = np.array(
-        [[group[d.source_dpid].clock_s if d.source_dpid in group else math.nan for d in demands] for group in rounds]
-    ).reshape(len(rounds), len(demands))
-    dpids = {dpid: index for index, dpid in enumerate(sorted({end for d in demands for end in d[1:]}))}
-    ends = np.array([[dpids[d.source_dpid], dpids[d.target_dpid]] for d in demands], dtype=np.int64).reshape(-1, 2)
-    rate = robust_slopes(time_s, sent)
-    offsets = epoch_offsets(time_s, sent - delivered, rate, ends, len(dpids))
-    source, target = ends.T
-    covariance = offsets.covariance_s2
-    variance = covariance[:, source, source] + covariance[:, target, target] - 2 * covariance[:, source, target]
-    offset_s = offsets.significant_s()
-    losses = packets_lost(time_s, sent - delivered, rate, offset_s[:, source] - offset_s[:, target], variance)
-    switch_s = offset_s[:, source]
-    newer_s = switch_s - common_lag_s(time_s, sent - rate * switch_s)[:, None]
-    found = {}
-    for column, demand in enumerate(demands):
-        known = np.flatnonzero(np.isfinite(sent[:, column]))
-        traffic = DemandTraffic()
-        if len(known) >= 2:
-            first, last = known[0], known[-1]
-            shown_s = clock_s[:, column] + newer_s[:, column]
-            elapsed_s = max(shown_s[last] - shown_s[first], 0.5 * (clock_s[last, column] - clock_s[first, column]))
-            packets = sent[last, column] - sent[first, column]
-            bits = 8 * (sent_bytes[last, column] - sent_bytes[first, column] + MPLS_LABEL_BYTES * packets)
-            traffic = DemandTraffic(
-                offered_bps=float(bits / elapsed_s),
-                packets_per_s=float(packets / elapsed_s),
-                packet_bits_mean=float(bits / packets) if packets else math.nan,
-            )
-        both = np.flatnonzero(np.isfinite(sent[:, column] - delivered[:, column]))
-        if len(both) >= settings.fewest_readings:
-            begin, end = both[0], both[-1]
-            packets_sent = float(sent[end, column] - sent[begin, column])
-            lost = min(max(float(losses[column]), 0.0), packets_sent)
-            shown_sent = packets_sent - rate[column] * (switch_s[end, column] - switch_s[begin, column])
-            ratio = lost / max(shown_sent, lost) if packets_sent and max(shown_sent, lost) > 0 else math.nan
-            traffic = replace(
-                traffic,
-                packets_sent=packets_sent,
-                packets_lost=lost,
-                loss_ratio=ratio,
-                counted_from_s=float(time_s[begin]),
-                counted_until_s=float(time_s[end]),
-            )
-        found[demand.number] = traffic
-    return found
-
-
 def carried_bps(state: TelemetryState, now_s: float, settings: TelemetrySettings) -> dict[tuple[int, int], float]:
     """Bits per second sent out of every port (datapath id, number) over the window; ports without two answers lack."""
     carried = {}
@@ -338,38 +272,3 @@ def carried_bps(state: TelemetryState, now_s: float, settings: TelemetrySettings
             if elapsed_s > 0:
                 carried[dpid, port] = 8 * (last.tx_bytes - first.tx_bytes) / elapsed_s
     return carried
-
-
-def _rounds(state: TelemetryState, now_s: float, settings: TelemetrySettings) -> list[dict[int, Reading]]:
-    """The readings of the window, those of all switches taken together as one round, oldest first."""
-    readings = sorted(
-        ((reading.time_s, dpid, reading) for dpid, switch in state.switches.items() for reading in switch.readings),
-        key=lambda entry: entry[:2],
-    )
-    newest_s = min(readings[-1][0], now_s) if readings else now_s
-    if now_s - newest_s > settings.window_s:
-        return []
-    rounds: list[dict[int, Reading]] = []
-    started_s = -math.inf
-    for time_s, dpid, reading in readings:
-        if not newest_s - settings.window_s - settings.together_s <= time_s <= now_s:
-            continue
-        if time_s - started_s > settings.together_s or dpid in rounds[-1]:
-            rounds.append({})
-            started_s = time_s
-        rounds[-1][dpid] = reading
-    return rounds
-
-
-def _series(
-    rounds: Sequence[Mapping[int, Reading]], counters: Sequence[tuple[int, CounterKey]]
-) -> tuple[FloatArray, FloatArray]:
-    """Cumulative packets and bytes [rounds, counters]; NaN where the switch did not answer or never had the rule."""
-    values = np.full((2, len(rounds), len(counters)), np.nan)
-    for row, group in enumerate(rounds):
-        for column, (dpid, key) in enumerate(counters):
-            reading = group.get(dpid)
-            total = None if reading is None else reading.totals.get(key)
-            if total is not None:
-                values[:, row, column] = total
-    return values[0], values[1]

@@ -26,6 +26,7 @@ class FakeSwitch:
         self.mute = mute
         self.received: list[tuple[int, bytes]] = []
         self.closed = threading.Event()
+        self._lock = threading.Lock()
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=5)
         self._socket.settimeout(None)
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -107,4 +108,5 @@ class FakeSwitch:
                 buffer = buffer[length:]
 
     def _send(self, kind: int, xid: int, body: bytes) -> None:
-        self._socket.sendall(struct.pack("!BBHI", VERSION, kind, 8 + len(body), xid) + body)
+        with self._lock:
+            self._socket.sendall(struct.pack("!BBHI", VERSION, kind, 8 + len(body), xid) + body)

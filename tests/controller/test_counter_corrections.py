@@ -38,32 +38,42 @@ def test_switches_and_demands_are_kept_apart() -> None:
     assert continued.of(2, counter(1, 20, 2000, 3.0), 100.0).age_s == 3.0
 
 
-def test_probes_are_taken_off_and_nothing_goes_backwards() -> None:
+def test_probes_are_taken_off_by_the_time_at_which_they_passed_and_nothing_goes_backwards() -> None:
     discount = ProbeDiscount()
-    for _ in range(10):
-        discount.probe_returned(20, 80)
+    for number in range(10):
+        discount.probe_returned(20, 80, 1.0 + number / 10, 1.0 + number / 10)
     egress = counter(1, 20, 110, 5.0, table_id=0)
-    users = discount.users(egress)
-    assert (users.packets, users.bytes) == (100, 11000 - 800)
-    for _ in range(5):  # came back, but the switch's counter does not show them yet
-        discount.probe_returned(20, 80)
-    assert discount.users(replace(egress, age_s=6.0)).packets == 100
+    users = discount.users(egress, 5.0)
+    assert (users.packets, users.bytes, users.unsure_packets) == (100, 11000 - 800, 0)
+    for _ in range(5):
+        discount.probe_returned(20, 80, 5.5, 5.5)
+    older = discount.users(replace(egress, age_s=5.2), 5.2)
+    assert (older.packets, older.unsure_packets) == (100, 0), "the counter is of a moment before they passed"
     shown = replace(egress, packets=125, bytes=12500, age_s=7.0)
-    assert discount.users(shown).packets == 110
+    assert discount.users(shown, 7.0).packets == 110
+    assert discount.users(replace(shown, age_s=20.0), 20.0).packets == 110, "long past ones are only counted"
+
+
+def test_probes_that_passed_just_then_are_unsure() -> None:
+    discount = ProbeDiscount()
+    discount.probe_returned(20, 80, 4.99, 4.99)
+    discount.probe_returned(20, 80, 4.2, 5.4)  # nobody knows when it came
+    assert discount.users(counter(1, 20, 50, 5.0, table_id=0), 5.0).unsure_packets == 2
+    assert discount.users(counter(1, 20, 52, 6.0, table_id=0), 6.0).unsure_packets == 0
 
 
 def test_rule_made_anew_counts_only_its_own_probes() -> None:
     discount = ProbeDiscount()
     for _ in range(50):
-        discount.probe_returned(20, 80)
-    assert discount.users(counter(1, 20, 150, 9.0, table_id=0)).packets == 100
-    assert discount.users(counter(1, 20, 30, 0.5, table_id=0)).packets == 30
+        discount.probe_returned(20, 80, 1.0, 1.0)
+    assert discount.users(counter(1, 20, 150, 9.0, table_id=0), 9.0).packets == 100
+    assert discount.users(counter(1, 20, 30, 0.5, table_id=0), 10.0).packets == 30
 
 
 def test_forgotten_labels_take_no_memory() -> None:
     discount = ProbeDiscount()
-    discount.probe_returned(20, 80)
-    discount.users(counter(1, 20, 5, 1.0, table_id=0))
+    discount.probe_returned(20, 80, 0.5, 0.5)
+    discount.users(counter(1, 20, 5, 1.0, table_id=0), 1.0)
     discount.keep_only(frozenset({21}))
-    assert not discount.returned
-    assert discount.users(counter(1, 20, 5, 1.0, table_id=0)).packets == 5
+    assert not discount.labels
+    assert discount.users(counter(1, 20, 5, 1.0, table_id=0), 1.0).packets == 5

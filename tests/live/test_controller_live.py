@@ -30,6 +30,7 @@ HOSTS = (1, 3, 7)
 SENDER = Path(__file__).parent / "packet_counter.py"
 PATHS_1_TO_7 = (["s1", "s6", "s7"], ["s1", "s2", "s3", "s4", "s5", "s6", "s7"], ["s1", "s14", "s13", "s7"])
 UDP_PORTS = count(5000)
+AUDIT_S = 5.0
 FOREIGN = "cookie=0xabc,table=0,priority=999,dl_type=0x1234"
 
 
@@ -50,6 +51,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         state_directory=str(directory / "state"),
         api_socket=str(directory / "api"),
         classes=(TrafficClass("voice", (46,)), TrafficClass("default")),
+        audit_period_s=AUDIT_S,
     )
     ovs = PrivateOvs(directory, "tcp:127.0.0.1:6653")
     controller = ControllerProcess(ovs.net, settings, directory)
@@ -74,7 +76,7 @@ def link_count(state: dict[str, Any]) -> int:
 
 def await_protection(controller: ControllerProcess) -> None:
     """Wait until discovery is settled, every switch is in line and two readings in a row show no more changes."""
-    controller.wait_for("a settled network", lambda state: state["settled"])
+    controller.wait_for("a settled network", lambda data: data["settled"], path="/api/v1/statistics")
     controller.wait_for("switches in line", lambda data: data["switches_in_line"] == RING, path="/api/v1/statistics")
     before = -1
     deadline_s = time.monotonic() + 20
@@ -314,6 +316,33 @@ def test_kill_at_any_moment_of_a_change_converges(live: Live) -> None:
         ]
         routes = live.controller.get("/api/v1/state")["scenario"]["routing"]
         assert len(labels) == sum(len(route["paths"]) for route in routes if route["target"] == "s7")
+
+
+def test_a_rule_deleted_by_hand_comes_back_and_nothing_else_is_sent(live: Live) -> None:
+    make_demand(live)
+    put_path(live, "to-be-audited", list(PATHS_1_TO_7[0]))
+    await_protection(live.controller)
+
+    def sent() -> int:
+        statistics = live.controller.get("/api/v1/statistics")
+        return int(statistics["flow_mods"] + statistics["group_mods"])
+
+    def labels() -> set[str]:
+        return {word for word in live.ovs.ofctl("dump-flows", "s6").replace(",", " ").split() if "mpls_label=" in word}
+
+    before, known = sent(), labels()
+    time.sleep(1.5 * AUDIT_S)
+    assert sent() == before, "an audit that finds nothing sends nothing"
+    victim = sorted(known)[0]
+    live.ovs.ofctl("--strict", "del-flows", "s6", f"table=0,priority=200,mpls,{victim}")
+    assert labels() == known - {victim}
+    deadline_s = time.monotonic() + 3 * AUDIT_S
+    while labels() != known and time.monotonic() < deadline_s:
+        time.sleep(0.2)
+    assert labels() == known
+    assert sent() == before + 1
+    news = live.controller.get("/api/v1/events")["events"]
+    assert any("s6: 1 rules missing, 0 unasked for, 0 changed" in entry["detail"] for entry in news)
 
 
 def test_foreign_rules_are_never_touched(live: Live) -> None:

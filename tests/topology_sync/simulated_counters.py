@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from topology_sync.cookies import Cookie
+from topology_sync.demand_traffic import DemandEnds
 from topology_sync.events import FlowCounter, FlowCountersRead
-from topology_sync.telemetry import DemandEnds
 
 FRAME_BYTES = 500
 

@@ -10,21 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from topology_sync.events import ProbeLost, ProbeReturned
+from topology_sync.path_delays import DelaySample, PathDelays, delay_p99_s, reduce_path_delays
+from topology_sync.probe_schedule import ProbeSchedule, probe_favour
 from topology_sync.probes import (
     PAYLOAD_BYTES,
     PROBE_TARGET,
     Calibration,
-    DelaySample,
-    PathDelays,
     ProbeContent,
-    ProbeSchedule,
     decode_payload,
     decode_probe,
-    delay_p99_s,
     encode_payload,
     encode_probe,
-    probe_favour,
-    reduce_path_delays,
 )
 
 SECRET = b"s" * 32
@@ -47,7 +43,7 @@ def popped(frame: bytes) -> bytes:
 def test_a_probe_comes_back_as_it_was_sent(content, dscp, frame_bytes):
     frame = encode_probe(SECRET, content, dscp, frame_bytes)
     assert len(frame) >= frame_bytes
-    arrived = frame if content.calibration else popped(frame)
+    arrived = popped(frame) if content.label else frame
     assert decode_probe(SECRET, arrived) == content
     assert decode_probe(SECRET, arrived + bytes(9)) == content
     assert decode_probe(b"another", arrived) is None

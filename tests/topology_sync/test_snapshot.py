@@ -23,7 +23,7 @@ from topology_sync.events import (
     SwitchConnected,
 )
 from topology_sync.network_state import Host
-from topology_sync.probes import PathDelays, reduce_path_delays
+from topology_sync.path_delays import PathDelays, reduce_path_delays
 from topology_sync.snapshot import DemandInstalled, InstalledPath, build_state
 from topology_sync.telemetry import TelemetrySettings, TelemetryState, reduce_telemetry
 from topology_sync.topology import Link

@@ -27,6 +27,7 @@ DEAD_S = 1.0
 ALIVE_S = 2.5
 RECOVERY_TIMEOUT_S = 30.0
 LONGEST_CYCLE_S = 20.0
+IDLE_TIMEOUT_S = 60.0
 NANOSECONDS = 1_000_000_000
 
 
@@ -95,7 +96,11 @@ def _wait_for_rest(live: LiveNetwork, demands: int) -> None:
 
 
 def _kill_once(live: LiveNetwork, names: tuple[str, ...]) -> dict[str, Any]:
-    """Kill, wait, start again, wait for recovery; returns the flow and group changes that the switches were sent."""
+    """Kill, wait, start again, wait for recovery; returns the flow and group changes that the switches were sent.
+
+    A decision that is being carried out is waited for: what it has not sent yet would be sent after the restart.
+    """
+    wait_until(lambda: live.control.status()["state"] == "observing", IDLE_TIMEOUT_S, "the loop does not come to rest")
     before = live.control.statistics()
     began_ns = time.time_ns()
     for name in names:
