@@ -37,6 +37,9 @@ ATTEMPTS = 2
 PUBLICATION_S = 0.01
 """A publication goes through all rules one by one: the rule that is watched may be the first of them."""
 LARGEST_DOUBT_S = 0.04
+LONGEST_REST_S = 30.0
+"""A switch that does not answer in time is left alone for a while, twice as long each time: more questions would only
+queue up in front of what matters more."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ class TelemetryLoop:
         self._due_s = time.monotonic()
         self._targets: tuple[NetworkIntent | None, Mapping[int, int]] = (None, {})
         self._busiest: tuple[int, int] | None = None  # datapath id and demand
+        self._resting: dict[int, tuple[float, float]] = {}  # until when, and for how long, by datapath id
 
     def step(self) -> float:
         """Poll every switch at the same moment; returns the pause until the next poll."""
@@ -141,10 +145,11 @@ class TelemetryLoop:
         return sum(entry.packets for entry in entries) if entries else None
 
     def _read_all(self) -> list[_Answer]:
+        now_s = time.monotonic()
         workers = [
             hub.spawn(self._read, channel)
             for dpid in self._switches.rules
-            if (channel := self._switches.channel(dpid)) is not None
+            if (channel := self._switches.channel(dpid)) is not None and self._resting.get(dpid, (0.0, 0.0))[0] <= now_s
         ]
         return [answer for worker in workers if (answer := worker.wait()) is not None]
 
@@ -160,7 +165,10 @@ class TelemetryLoop:
         )
         now_s = time.monotonic()
         if sent is None or delivered is None:
+            rest_s = min(max(2 * self._resting.get(channel.dpid, (0.0, 0.0))[1], self._period_s), LONGEST_REST_S)
+            self._resting[channel.dpid] = now_s + rest_s, rest_s
             return None
+        self._resting.pop(channel.dpid, None)
         entries: tuple[FlowEntry, ...] = (*sent, *delivered)
         ages_s = {(entry.table_id, entry.cookie): entry.duration_s for entry in entries}
         clock = self._clocks.setdefault(channel.dpid, SwitchClock())

@@ -97,10 +97,11 @@ class TableSwitch(FakeSwitch):
             self._packet_out(body)
         elif kind == MULTIPART_REQUEST and struct.unpack_from("!H", body)[0] != PORT_DESCRIPTION:
             (what,) = struct.unpack_from("!H", body)
-            time.sleep(self.network.answer_s.get(self.dpid, 0.0))
             entries: Iterable[bytes] = ()
             if what == FLOW_STATISTICS:
                 table, _, _, cookie, mask = struct.unpack_from("!B3xII4xQQ", body, 8)
+                if table == ALL_TABLES:
+                    time.sleep(self.network.answer_s.get(self.dpid, 0.0))
                 entries = self.tables.flow_entries(table, cookie, mask)
             elif what == GROUP_DESCRIPTION:
                 entries = self.tables.group_entries()
@@ -130,7 +131,8 @@ class TableSwitch(FakeSwitch):
 class FakeNetwork:
     """Switches joined by cables.  Port ``ports[dpid]``, the last one, of each is for a host.
 
-    ``answer_s``: how long a switch takes for an answer; ``cut``: directed links, by their source, that carry nothing.
+    ``answer_s``: how long a switch takes to list all its rules; ``cut``: directed links, by their source, that carry
+    nothing.
     """
 
     def __init__(self, cables: Iterable[tuple[int, int]]) -> None:

@@ -117,7 +117,7 @@ def at_once(network: FakeNetwork, port: int) -> None:
 
 
 def slow_and_late(network: FakeNetwork, port: int) -> None:
-    """Two switches take their time for every answer, and one comes back after the others."""
+    """Two switches take their time to list their rules, and one comes back after the others."""
     network.answer_s = {2: 0.3, 3: 0.7}
     for dpid in SWITCHES[1:]:
         network.connect(port, dpid)
