@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import statistics
 from pathlib import Path
@@ -32,6 +33,9 @@ def repetita(
         float | None, typer.Option(min=0.01, max=86400.0, help="Seconds per instance [10; single paths 1].")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 1,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", help="Write one line per instance to this file too.")
+    ] = None,
     only: Annotated[list[str] | None, typer.Option("--only", help="Just this instance (repeatable).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
 ) -> None:
@@ -59,6 +63,14 @@ def repetita(
             task = progress.add_task("starting", total=len(instances))
             entries = scores(
                 instances, limits, lambda entry: progress.update(task, advance=1, description=entry["name"])
+            )
+    if csv_file is not None:
+        with csv_file.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(entries[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(
+                {key: f"{value:.7g}" if isinstance(value, float) else value for key, value in entry.items()}
+                for entry in entries
             )
     if as_json:
         typer.echo(json.dumps({"instances": entries}))

@@ -63,7 +63,14 @@ def test_instances_are_found_below_the_folder_with_either_naming(tmp_path: Path)
     assert net["split_demands"] == 1
     assert hard["max_utilisation"] == pytest.approx(300 / 1500)
     assert 0 < net["seconds"] < 5
-    other = json.loads(call("repetita", tmp_path, "--matrix", "0001", "--json").stdout)["instances"]
+    table = tmp_path / "scores.csv"
+    other = json.loads(
+        call(
+            "repetita", tmp_path, "--matrix", "0001", "--csv", table, "--only", "net", "--only", "hard", "--json"
+        ).stdout
+    )["instances"]
+    with table.open() as file:
+        assert [row["name"] for row in csv.DictReader(file)] == ["hard", "net"]
     assert other[1]["max_utilisation"] == pytest.approx(600 / 1500)
 
 
