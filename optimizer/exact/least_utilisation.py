@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from optimizer.exact.quantisation import quantise_splits
 from optimizer.exact.single_path import improve_single_paths, widest_path_bound
 from optimizer.exact.single_paths import SinglePaths
 from optimizer.exact.small_networks import MOST_PATHS, prove_single_paths
+from topology_sync.errors import InputError
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
 from topology_sync.shares import realisable_shares
@@ -94,6 +95,7 @@ def least_utilisation(
         load, moved = paths.load, Split()
         routing = _routing(problem, present, paths, moved)
     elif limits.max_changes is not None:
+        _check_present(problem, present, replace(limits, realisable=False), usable)
         key = KeyRouting.of_routing(problem, present)
         generation = ColumnGeneration(problem, _pricing(problem), key, limits.max_changes)
         moved, bound = few_changes(generation, deadline)
@@ -167,6 +169,17 @@ def _near_present(
     if limits.max_changes is not None:
         return routing
     return with_fewer_changes(problem, routing, present, value, permitted)
+
+
+def _check_present(problem: FlowProblem, present: Routing, limits: UtilisationLimits, usable: BoolArray | None) -> None:
+    permitted = _permitted(problem, limits, usable)
+    wrong = sum(
+        not permitted(position, present.paths[demand]) for position, demand in enumerate(problem.original.tolist())
+    )
+    if wrong:
+        raise InputError(
+            "max_changes", f"{wrong} demands must leave their present paths, which break other limits", "leave it out"
+        )
 
 
 def _pricing(problem: FlowProblem) -> PathPricing:
