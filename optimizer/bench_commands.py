@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import statistics
 from pathlib import Path
@@ -32,6 +33,7 @@ def repetita(
         float | None, typer.Option(min=0.01, max=86400.0, help="Seconds per instance [10; single paths 1].")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 1,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="One line per instance, too.")] = None,
     only: Annotated[list[str] | None, typer.Option("--only", help="Just this instance (repeatable).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
 ) -> None:
@@ -60,6 +62,14 @@ def repetita(
             entries = scores(
                 instances, limits, lambda entry: progress.update(task, advance=1, description=entry["name"])
             )
+    if csv_file is not None:
+        with csv_file.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(entries[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(
+                {key: f"{value:.7g}" if isinstance(value, float) else value for key, value in entry.items()}
+                for entry in entries
+            )
     if as_json:
         typer.echo(json.dumps({"instances": entries}))
     else:
@@ -71,15 +81,15 @@ def scale(
     edges_per_node: Annotated[
         list[float] | None, typer.Option("--edges-per-node", min=1.0, max=3.0, help="A density (repeatable).")
     ] = None,
-    time_limit: Annotated[float, typer.Option(min=1.0, max=86400.0, help="Seconds per size.")] = 120.0,
+    time_limit: Annotated[float, typer.Option(min=1.0, max=86400.0, help="Wall seconds per size.")] = 120.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of networks and search.")] = 1,
     results: Annotated[
         Path | None, typer.Option(help="JSON file of results: sizes in it are not measured again, new ones are added.")
     ] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw seconds over nodes into this SVG file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw processor seconds over nodes into this SVG.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
 ) -> None:
-    """How the time to a proven optimum grows with the network: random backbones, traffic between all pairs."""
+    """How processor time to a proven optimum grows with size: random backbones, traffic between all pairs."""
     from optimizer.exact.warm_up import warm_up
     from optimizer.scale_bench import as_json as entries_json
     from optimizer.scale_bench import draw, measure, read_entries
@@ -98,7 +108,7 @@ def scale(
             if not as_json:
                 typer.echo(
                     f"{count} nodes, {entry.links} links, {entry.demands} demands: utilisation"
-                    f" {entry.max_utilisation:.6f}, gap {entry.gap:.1e} after {entry.seconds:.1f} s"
+                    f" {entry.max_utilisation:.6f}, gap {entry.gap:.1e} after {entry.seconds:.1f} processor seconds"
                 )
     if plot is not None:
         draw(known, plot)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from optimizer.exact.balanced_start import balance, shortest_start
-from optimizer.exact.column_generation import SMALLEST_SHARE, ColumnGeneration, Split
+from optimizer.exact.column_generation import SMALLEST_SHARE, TOLERANCE, ColumnGeneration, Split
 from optimizer.exact.delay_pricing import DELAY_TOLERANCE_S, DelayBoundPricing, check_limits
 from optimizer.exact.fewer_changes import with_fewer_changes
 from optimizer.exact.flow_problem import FlowProblem, check_routable
@@ -19,6 +19,8 @@ from optimizer.exact.pricing import PathPricing, ShortestPathPricing
 from optimizer.exact.quantisation import quantise_splits
 from optimizer.exact.single_path import improve_single_paths, widest_path_bound
 from optimizer.exact.single_paths import SinglePaths
+from optimizer.exact.small_networks import MOST_PATHS, prove_single_paths
+from topology_sync.errors import InputError
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
 from topology_sync.shares import realisable_shares
@@ -26,6 +28,7 @@ from topology_sync.values import BoolArray, FloatArray
 
 BALANCE_TIME_SHARE = 0.6  # of the time of a single-path search, at most, goes into its start,
 BOUND_TIME_SHARE = 0.2  # and into its lower bound
+PROOF_AFTER = 0.3  # then small networks are given to a programme that proves their single-path optimum
 ASSEMBLY_S_PER_DEMAND = 4e-6
 QUANTISATION_TIME_SHARE = 0.2
 SAME_SHARE = 1e-9
@@ -92,6 +95,7 @@ def least_utilisation(
         load, moved = paths.load, Split()
         routing = _routing(problem, present, paths, moved)
     elif limits.max_changes is not None:
+        _check_present(problem, present, replace(limits, realisable=False), usable)
         key = KeyRouting.of_routing(problem, present)
         generation = ColumnGeneration(problem, _pricing(problem), key, limits.max_changes)
         moved, bound = few_changes(generation, deadline)
@@ -139,8 +143,12 @@ def _single_paths(problem: FlowProblem, limits: UtilisationLimits, began: float)
     generation = split_optimum(problem, limits.seed, balanced + BOUND_TIME_SHARE * search_s, balanced)
     assert generation.start is not None
     bound = max(generation.bound, widest_path_bound(problem, generation.bound))
-    shortest = shortest_start(problem, _pricing(problem))
-    paths = improve_single_paths(problem, generation.start, bound, began + search_s, limits.seed, shortest)
+    paths, shortest = generation.start, shortest_start(problem, _pricing(problem))
+    if problem.demand_count <= MOST_PATHS:
+        paths = improve_single_paths(problem, paths, bound, began + PROOF_AFTER * search_s, limits.seed, shortest)
+        if paths.max_utilisation(problem) > bound * (1.0 + TOLERANCE):
+            paths, bound = prove_single_paths(problem, paths, bound, began + search_s - time.monotonic())
+    paths = improve_single_paths(problem, paths, bound, began + search_s, limits.seed + 1, shortest)
     return paths, bound, generation.bound
 
 
@@ -161,6 +169,17 @@ def _near_present(
     if limits.max_changes is not None:
         return routing
     return with_fewer_changes(problem, routing, present, value, permitted)
+
+
+def _check_present(problem: FlowProblem, present: Routing, limits: UtilisationLimits, usable: BoolArray | None) -> None:
+    permitted = _permitted(problem, limits, usable)
+    wrong = sum(
+        not permitted(position, present.paths[demand]) for position, demand in enumerate(problem.original.tolist())
+    )
+    if wrong:
+        raise InputError(
+            "max_changes", f"{wrong} demands must leave their present paths, which break other limits", "leave it out"
+        )
 
 
 def _pricing(problem: FlowProblem) -> PathPricing:

@@ -148,8 +148,8 @@ class RestrictedMaster:
     def solve(self, time_limit_s: float = np.inf) -> MasterSolution | None:
         """Solve from the last vertex on; None where ``time_limit_s`` was too short."""
         highs = self._highs
-        if np.isfinite(time_limit_s):
-            highs.setOptionValue("time_limit", highs.getRunTime() + max(time_limit_s, 0.01))
+        until_s = highs.getRunTime() + max(time_limit_s, 0.01) if np.isfinite(time_limit_s) else highspy.kHighsInf
+        highs.setOptionValue("time_limit", until_s)  # compared with the time of all runs together
         highs.run()
         if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
             return None

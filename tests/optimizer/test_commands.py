@@ -80,6 +80,46 @@ def test_goals_that_cannot_be_met_exit_with_one(file: Path, tmp_path: Path, hots
     assert json.loads(result.stdout)["sla"]["violated_after"] > 0
 
 
+def test_optimize_is_exact_about_utilisation_and_says_how_near_it_is(file: Path) -> None:
+    answer = json.loads(call("optimize", file, "--objective", "max-utilisation", "--json").stdout)
+    assert answer["optimizer"] == "exact"
+    assert answer["gap"] == pytest.approx(0.0, abs=2e-6)
+    single = json.loads(call("optimize", file, "--optimizer", "exact", "--single-path", "--json").stdout)
+    assert single["optimizer"] == "single-path"
+    assert single["split_demands"] == 0
+    assert answer["max_utilisation"] <= single["max_utilisation"] < single["max_utilisation_before"]
+    few = json.loads(call("optimize", file, "--optimizer", "exact", "--max-changes", "1", "--json").stdout)
+    assert few["changed_demands"] == 1
+    assert answer["max_utilisation"] <= few["max_utilisation"] < few["max_utilisation_before"]
+    assert few["lower_bound"] <= few["max_utilisation"]
+
+
+def test_optimize_keeps_delay_limits(file: Path) -> None:
+    options = ("--objective", "max-utilisation", "--realisable", "--max-stretch", "1", "--json")
+    answer = json.loads(call("optimize", file, *options).stdout)
+    from_a_to_b = [route for route in answer["routing"] if (route["source"], route["target"]) == ("a", "b")]
+    assert len(from_a_to_b) == 2
+    for route in from_a_to_b:
+        assert [path["nodes"] for path in route["paths"]] == [["a", "b"]]  # all hops are 0.5 ms
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--optimizer", "exact", "--objective", "sla"), "'exact' searches for no SLA goals"),
+        (("--optimizer", "exact", "--single-path", "--max-changes", "1"), "does not bound changes of single paths"),
+        (("--objective", "max-utilisation", "--max-delay", "video=3"), "there is no class 'video'"),
+        (("--objective", "max-utilisation", "--max-delay", "voice=x"), "give CLASS=MILLISECONDS"),
+        (("--objective", "max-utilisation", "--max-delay", "voice=0.1"), "have no path that is fast enough"),
+        (("--objective", "sla", "--realisable"), "do not go with this search"),
+    ],
+)
+def test_what_the_exact_search_cannot_do_is_refused(file: Path, options: tuple[str, ...], expected: str) -> None:
+    result = call("optimize", file, *options)
+    assert isinstance(result.exception, InputError)
+    assert expected in str(result.exception)
+
+
 @pytest.mark.parametrize("name", ["rl"])
 def test_optimizers_that_are_not_here_are_refused(file: Path, name: str) -> None:
     result = call("optimize", file, "--optimizer", name)
