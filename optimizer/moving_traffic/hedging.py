@@ -9,10 +9,10 @@ capacity c_e:
                 z_e         >= b_d * sum of x_p, p of d over e        every pair d and link e it may use
                 sum x_p of d = 1,   half of sum |x_p - present_p| of d <= budget
 
-r_k is how far each recent matrix would have been from its own optimum; the second and third row let any one pair burst
-at a time (Bertsimas and Sim, Operations Research 52, 2004, with a budget of uncertainty of one), so that pairs that burst
-are spread over their tunnels while steady ones need not be.  The re-routing budget bounds every pair on its own: however
-the next matrix looks, at most that part of its traffic is re-routed.
+r_k is how far each recent matrix would have been from its own optimum; the second and third row let any one pair
+burst at a time (Bertsimas and Sim, Operations Research 52, 2004, with a budget of uncertainty of one), so that pairs
+that burst are spread over their tunnels while steady ones need not be.  The re-routing budget bounds every pair on its
+own: however the next matrix looks, at most that part of its traffic is re-routed.
 
 Many splits are equally good in the rows above; a simplex solution is a corner of that set, with traffic piled on few
 tunnels and little room for another matrix.  The interior-point method without crossover ends near the analytic centre
@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 
 import highspy
 import numpy as np
-import scipy.sparse
+import scipy.sparse  # type: ignore[import-untyped]
 
 from optimizer.exact.highs import QuietHighs
 from optimizer.moving_traffic.outlook import Outlook
@@ -69,7 +69,7 @@ class _Rows:
 
 
 def minimum_utilisation(tunnels: TunnelSet, rate_bps: FloatArray) -> tuple[float, FloatArray]:
-    """The least possible maximum utilisation of ``rate_bps`` [pairs] over the tunnels and shares [tunnels] that reach it.
+    """Least maximum utilisation of ``rate_bps`` [pairs] over the tunnels, and shares [tunnels] that reach it.
 
     Raises UnavailableError where the solver gives up.
     """
@@ -201,7 +201,13 @@ class _Programme:
         self._load_rows(rows, rate / optimum, fixed, possible, self.ratio_column + scenario)
 
     def _load_rows(
-        self, rows: _Rows, rate: FloatArray, fixed: FloatArray, wanted: BoolArray, bound_column: int, extra: bool = False
+        self,
+        rows: _Rows,
+        rate: FloatArray,
+        fixed: FloatArray,
+        wanted: BoolArray,
+        bound_column: int,
+        extra: bool = False,
     ) -> None:
         """``load_e(rate) + fixed_e (+ z_e) <= variable bound_column`` for the links wanted."""
         position = np.cumsum(wanted) - 1
@@ -237,7 +243,7 @@ class _Programme:
     def _pairs_needing_moves(self) -> BoolArray:
         """Pairs whose budget bounds on single shares do not express, [pairs].
 
-        With up to three tunnels the changes of one sign are one tunnel's alone, so the largest change is half of the sum.
+        With up to three tunnels the changes of one sign are one tunnel's alone, so the largest is half of the sum.
         """
         return self.active & (self.tunnels.tunnels_of_pair > 3) & self.bounded
 
@@ -282,7 +288,7 @@ def _solve(
     model.row_upper_ = np.concatenate([*rows.upper, np.ones(groups)])
     model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
     model.a_matrix_.start_, model.a_matrix_.index_, model.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
-    solver = QuietHighs()
+    solver = QuietHighs()  # type: ignore[no-untyped-call]
     for name, setting in (
         ("solver", method),
         ("run_crossover", "off" if method == "ipm" else "on"),
@@ -294,5 +300,7 @@ def _solve(
     solver.run()
     solution = np.asarray(solver.getSolution().col_value, dtype=np.float64)
     if len(solution) != len(cost) or not np.isfinite(solution).all() or not solver.getSolution().value_valid:
-        raise UnavailableError(f"the linear programme was not solved ({solver.modelStatusToString(solver.getModelStatus())})")
+        raise UnavailableError(
+            f"the linear programme was not solved ({solver.modelStatusToString(solver.getModelStatus())})"
+        )
     return solution

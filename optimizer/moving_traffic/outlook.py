@@ -2,8 +2,8 @@
 
 Three views, none of which trusts the last interval alone: the recent matrices themselves, the newest weighted most
 (what repeats); their weighted mean (what is expected); and per pair how far it once rose above that mean (what bursts).
-A pair that never burst is not yet known to be steady: its burst is at least ``PRIOR_BURST / sqrt(matrices seen)`` of its
-mean.
+A pair that never burst is not yet known to be steady: its burst is at least ``PRIOR_BURST / sqrt(matrices seen)`` of
+its mean.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Recorded traffic matrices on disk: a directory with a node-link JSON graph, tunnels and one file per series.
 
 ``NAME.json`` (the only JSON file) has ``nodes`` with ``id`` and ``links`` with ``source``, ``target``, ``capacity``
-in bit/s; ``tunnels.txt`` (optional) a line ``s t: s-a-t,s-b-t`` per pair; ``SERIES.hist`` (or ``.hist.xz``) one matrix per
-line, nodes x nodes values row by row in the order of ``nodes``; ``SERIES.opt`` (optional) the best possible maximum
+in bit/s; ``tunnels.txt`` (optional) a line ``s t: s-a-t,s-b-t`` per pair; ``SERIES.hist`` (or ``.hist.xz``) one matrix
+per line, nodes x nodes values row by row in the order of ``nodes``; ``SERIES.opt`` (optional) the best possible maximum
 utilisation of each line.
 """
 
@@ -13,6 +13,7 @@ import lzma
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +72,7 @@ def _read_topology(directory: Path) -> tuple[Topology, dict[str, int]]:
     try:
         data: Any = json.loads(files[0].read_text())
         names = [str(node["id"]) for node in data["nodes"]]
-        links = [
-            Link(str(link["source"]), str(link["target"]), float(link["capacity"]))
-            for link in data["links"]
-        ]
+        links = [Link(str(link["source"]), str(link["target"]), float(link["capacity"])) for link in data["links"]]
         if not data.get("directed", True):
             links += [Link(link.target, link.source, link.capacity_bps) for link in links]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -100,9 +98,7 @@ def _read_tunnels(
             ends, _, tunnels = line.partition(":")
             source, target = (names[end] for end in ends.split())
             found = [tuple(names[node] for node in path.strip().split("-")) for path in tunnels.split(",")]
-            joined = [
-                tuple(topology.links_between[hop][0] for hop in zip(path, path[1:], strict=False)) for path in found
-            ]
+            joined = [tuple(topology.links_between[hop][0] for hop in pairwise(path)) for path in found]
         except (KeyError, ValueError):
             raise ScenarioError(place, "is no line of tunnels", "write 's t: s-a-t,s-b-t' over known links") from None
         for path in found:

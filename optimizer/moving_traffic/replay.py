@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 
@@ -15,7 +14,8 @@ from optimizer.moving_traffic.tunnels import TunnelSet, rerouted_ratio
 from topology_sync.values import FloatArray
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True)
+class Step:
     """One decided interval.  ``traffic_rerouted_ratio`` is weighted by the interval's own matrix."""
 
     index: int
@@ -30,8 +30,8 @@ class OnlineController:
     """Remembers what it was shown and the shares in force; ``decide`` gives those of the next interval."""
 
     tunnels: TunnelSet
-    outlook: OutlookSettings = OutlookSettings()
-    hedge: HedgeSettings = HedgeSettings()
+    outlook: OutlookSettings = field(default_factory=OutlookSettings)
+    hedge: HedgeSettings = field(default_factory=HedgeSettings)
     present: FloatArray | None = None
     _seen: list[FloatArray] = field(default_factory=list)
     _optimum: list[float] = field(default_factory=list)
@@ -64,13 +64,33 @@ class OnlineController:
         )
 
 
+@dataclass(eq=False)
+class LastOptimum:
+    """The yardstick: what would have been optimal for the last matrix, whatever must move for it."""
+
+    tunnels: TunnelSet
+    outlook: OutlookSettings = field(default_factory=lambda: OutlookSettings(window=1, memory=1))
+    present: FloatArray | None = None
+    _last: FloatArray | None = None
+
+    def observe(self, rate_bps: FloatArray) -> None:
+        """Remember the matrix [pairs] of the interval that has just ended."""
+        self._last = rate_bps
+
+    def decide(self) -> FloatArray:
+        """Shares [tunnels] for the next interval."""
+        equal = self.tunnels.equal_shares()
+        self.present = equal if self._last is None else minimum_utilisation(self.tunnels, self._last)[1]
+        return self.present
+
+
 def replay(
     tunnels: TunnelSet,
-    matrices: Sequence[FloatArray],
-    optimum: Sequence[float],
+    matrices: FloatArray,
+    optimum: FloatArray,
     first: int,
     count: int,
-    controller: OnlineController | None = None,
+    controller: OnlineController | LastOptimum | None = None,
 ) -> Iterator[Step]:
     """Decide ``count`` intervals from ``first`` on, each from the matrices [pairs] before it alone, and score them.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import scipy.sparse
+import scipy.sparse  # type: ignore[import-untyped]
 
 from topology_sync.paths import k_shortest_paths
 from topology_sync.topology import Topology
@@ -125,9 +125,8 @@ class TunnelSet:
 
     def share_moved(self, before: FloatArray, after: FloatArray) -> FloatArray:
         """Part of each pair's traffic that goes another way, [pairs]: half the sum of absolute share changes."""
-        result: FloatArray = 0.5 * np.bincount(
-            self.tunnel_pair, weights=np.abs(after - before), minlength=self.pair_count
-        )
+        moved = np.bincount(self.tunnel_pair, weights=np.abs(after - before), minlength=self.pair_count)
+        result: FloatArray = 0.5 * moved.astype(np.float64)
         return result
 
 
