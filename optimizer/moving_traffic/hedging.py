@@ -22,6 +22,7 @@ of the set, farthest from every limit: this is where most of the gain over the l
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import highspy
 import numpy as np
@@ -47,6 +48,13 @@ class HedgeSettings:
 
     protection: float = PROTECTION
     reroute_budget: float = REROUTE_BUDGET
+
+
+class _Solution(NamedTuple):
+    """Values of the variables and duals of the rows."""
+
+    primal: FloatArray
+    dual: FloatArray
 
 
 @dataclass(eq=False)
@@ -75,6 +83,25 @@ def minimum_utilisation(tunnels: TunnelSet, rate_bps: FloatArray) -> tuple[float
     """
     if not (rate_bps > 0).any():
         return 0.0, tunnels.equal_shares()
+    shares = tunnels.normalised(_least_utilisation(tunnels, rate_bps).primal[: tunnels.tunnel_count])
+    return float(tunnels.utilisation(shares, rate_bps).max()), shares
+
+
+def link_prices(tunnels: TunnelSet, rate_bps: FloatArray) -> FloatArray:
+    """How much the least maximum utilisation falls per relative growth of each link's capacity, [links].
+
+    The dual of a link's row times the optimum: by complementary slackness its row is tight where the dual is not 0.
+    """
+    if not (rate_bps > 0).any():
+        return np.zeros(tunnels.topology.link_count)
+    solution = _least_utilisation(tunnels, rate_bps)
+    optimum = solution.primal[tunnels.tunnel_count] * float(tunnels.utilisation(tunnels.equal_shares(), rate_bps).max())
+    prices: FloatArray = np.abs(solution.dual[: tunnels.topology.link_count]) * optimum
+    return prices
+
+
+def _least_utilisation(tunnels: TunnelSet, rate_bps: FloatArray) -> _Solution:
+    """The programme of ``minimum_utilisation``, the utilisation relative to that of equal shares as last variable."""
     scale = float(tunnels.utilisation(tunnels.equal_shares(), rate_bps).max())
     matrix = tunnels.utilisation_per_bps.tocoo()
     rows = _Rows([], [], [], [])
@@ -88,9 +115,7 @@ def minimum_utilisation(tunnels: TunnelSet, rate_bps: FloatArray) -> tuple[float
     cost = np.zeros(tunnels.tunnel_count + 1)
     cost[-1] = 1.0
     upper = np.concatenate([np.ones(tunnels.tunnel_count), [np.inf]])
-    solution = _solve(cost, np.zeros(len(cost)), upper, rows, tunnels.tunnel_pair, tunnels.pair_count, "simplex")
-    shares = tunnels.normalised(solution[: tunnels.tunnel_count])
-    return float(tunnels.utilisation(shares, rate_bps).max()), shares
+    return _solve(cost, np.zeros(len(cost)), upper, rows, tunnels.tunnel_pair, tunnels.pair_count, "simplex")
 
 
 def hedged_shares(
@@ -170,7 +195,7 @@ class _Programme:
         cost[self.ratio_column : self.burst_column] = view.weight
         cost[self.burst_column] = self.settings.protection
         group, pairs = np.unique(pair[free], return_inverse=True)
-        solution = _solve(cost, lower, upper, rows, pairs, len(group), "ipm")
+        solution = _solve(cost, lower, upper, rows, pairs, len(group), "ipm").primal
         shares = self.start.copy()
         shares[free] = solution[: self.free_count]
         return np.where(self.active[pair], tunnels.normalised(shares), self.start)
@@ -274,7 +299,7 @@ class _Programme:
 
 def _solve(
     cost: FloatArray, lower: FloatArray, upper: FloatArray, rows: _Rows, group: IntArray, groups: int, method: str
-) -> FloatArray:
+) -> _Solution:
     """Solve with the first ``len(group)`` variables summing to 1 in each of ``groups`` groups."""
     row = np.concatenate([*rows.row, group + rows.count])
     column = np.concatenate([*rows.column, np.arange(len(group))])
@@ -298,9 +323,9 @@ def _solve(
         solver.setOptionValue(name, setting)
     solver.passModel(model)
     solver.run()
-    solution = np.asarray(solver.getSolution().col_value, dtype=np.float64)
-    if len(solution) != len(cost) or not np.isfinite(solution).all() or not solver.getSolution().value_valid:
-        raise UnavailableError(
-            f"the linear programme was not solved ({solver.modelStatusToString(solver.getModelStatus())})"
-        )
-    return solution
+    found = solver.getSolution()
+    primal, dual = (np.asarray(values, dtype=np.float64) for values in (found.col_value, found.row_dual))
+    if not found.value_valid or len(primal) != len(cost) or not np.isfinite(primal).all():
+        status = solver.modelStatusToString(solver.getModelStatus())
+        raise UnavailableError(f"the linear programme was not solved ({status})")
+    return _Solution(primal, dual)
