@@ -150,15 +150,20 @@ def _reoptimise(
     searcher: Predictor,
     limits: SearchLimits,
 ) -> tuple[Situation, tuple[int, ...]]:
-    """The searched routing, or the fallback itself where that is predicted to be better."""
+    """The searched routing; the fallback, without its loops or as it is, where that is predicted to be better.
+
+    The search repairs broken demands itself, one after the other by the load that is there by then: detours would all
+    fill the same links and leave it much to undo.
+    """
     scenario = network.scenario
     table = goal_table(scenario.traffic, class_goals(scenario.sla))
     lost = np.zeros(scenario.traffic.demand_count)
     lost[list(unreachable)] = 1.0
     candidates = CandidatePaths(scenario.topology, network.usable)
-    result = search(scenario.with_routing(start), table, searcher, candidates, limits)
-    found = assess(scenario, result.routing, float_array(lost), predictor, table)
-    best = found if found.rank <= after.rank else after
+    result = search(scenario, table, searcher, candidates, limits)
+    best = assess(scenario, result.routing, float_array(lost), predictor, table)
+    if best.rank > after.rank:
+        best = min(assess(scenario, start, float_array(lost), predictor, table), after, key=lambda found: found.rank)
     return best, best.scenario.routing.changed_demands(scenario.routing)
 
 

@@ -314,6 +314,7 @@ def test_the_failure_benchmark_measures_time_and_success() -> None:
 def promised_scenario_fast() -> Scenario:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("optimizer.failure_benchmark.PREPARATION_S", 0.3)
+        patch.setattr("optimizer.failure_benchmark.BOUND_S", 0.1)
         return promised_scenario("sndlib/polska", ANALYTIC, 0.6, 1.5)
 
 
