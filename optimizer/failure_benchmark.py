@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -40,6 +41,7 @@ def failure_reoptimisation(
     time_limit: Annotated[float, typer.Option(min=0.05, max=600.0, help="Seconds to search after a failure.")] = 0.8,
     predictor: Annotated[PredictorName, typer.Option(help="Who predicts.")] = PredictorName.GNN,
     first: Annotated[int | None, typer.Option(min=1, help="Only the first so many failures.")] = None,
+    save: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the scenarios there, for whatif.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Break each link in turn and search for a routing that keeps every promise; time and success."""
@@ -49,6 +51,8 @@ def failure_reoptimisation(
     answers = []
     for name in network or list(NETWORKS):
         scenario = promised_scenario(NETWORKS.get(name, name), judge, load, slack)
+        if save is not None:
+            _save(scenario, save / f"{name.replace('/', '-')}.json")
         rows = list(failures(scenario, judge, time_limit, first))
         answers.append({"network": name, "predictor": judge.name, **summary(rows), "failures": rows})
     if as_json:
@@ -63,6 +67,17 @@ def failure_reoptimisation(
             f"first plan that keeps every promise (mended ones): median {_shown(answer['met_median'])}, "
             f"p95 {_shown(answer['met_p95'])}"
         )
+
+
+def _save(scenario: Scenario, file: Path) -> None:
+    from topology_sync.errors import InputError
+    from topology_sync.scenario_json import write_scenario
+
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_scenario(scenario, file)
+    except OSError as error:
+        raise InputError("--save", f"{file} cannot be written ({error.strerror})", "choose another directory") from None
 
 
 def promised_scenario(key: str, predictor: Predictor, load: float, slack: float) -> Scenario:
