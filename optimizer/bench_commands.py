@@ -16,8 +16,11 @@ SINGLE_PATH_TIME_S = 1.0
 
 def register_bench(group: typer.Typer) -> None:
     """Add the commands to the group."""
+    from optimizer.moving_traffic.bench_online import online
+
     group.command()(repetita)
     group.command()(scale)
+    group.command()(online)
 
 
 def repetita(

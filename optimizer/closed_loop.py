@@ -39,6 +39,7 @@ from optimizer.loop_values import (
     StartSearch,
 )
 from optimizer.metrics import Metrics
+from optimizer.moving_traffic.forecast import RateHistory
 from optimizer.planning import View, view_of
 from optimizer.settings import OptimizerSettings
 from topology_sync.errors import PlanError, RoutewrightError, TransactionError, UnavailableError
@@ -76,6 +77,7 @@ class ClosedLoop:
         self._predictor = predictor
         self._clock = clock
         self._cache = CandidateCache()
+        self._rates = RateHistory(settings.forecast)
         self._wake = asyncio.Event()
         self._found: searching.Found | None = None
         self._proposal: Proposal | None = None
@@ -227,7 +229,8 @@ class ClosedLoop:
         try:
             network = await asyncio.wait_for(self._client.state(), STATE_TIMEOUT_S)
             if self.view is None or self.view.state.time_s != network.time_s or self.view.state != network:
-                self.view = await asyncio.to_thread(view_of, network, self.settings)
+                self.view = view = await asyncio.to_thread(view_of, network, self.settings)
+                self._rates.note(network.time_s, network.window_s, view.keys, view.scenario.traffic.rate_bps)
             if self.problem is not None:
                 log.info("the controller answers")
             self.problem = None
@@ -256,8 +259,11 @@ class ClosedLoop:
         view = self.view
         assert view is not None
         snapshot = view.snapshot
+        planned = self._rates.rates_to_plan_for(snapshot.time_s, view.keys, view.scenario.traffic.rate_bps)
         try:
-            work = asyncio.to_thread(searching.find, view, request, self.settings, self._predictor, self._cache)
+            work = asyncio.to_thread(
+                searching.find, view, request, self.settings, self._predictor, self._cache, planned
+            )
             found = await asyncio.wait_for(work, searching.search_time_s(view, self.settings) + SEARCH_GRACE_S)
         except Exception as error:
             log.exception("search for decision %d failed", request.decision)

@@ -12,6 +12,8 @@ from optimizer.goals import experienced_values, violated_demands, violations
 from optimizer.history import Decision
 from optimizer.local_search import SearchLimits, SearchResult, search
 from optimizer.loop_values import Key, Proposal, StartSearch
+from optimizer.moving_traffic.forecast import forecast_json
+from optimizer.moving_traffic.planning_ahead import search_ahead
 from optimizer.planning import View
 from optimizer.settings import OptimizerSettings
 from topology_sync.errors import PlanError
@@ -19,17 +21,19 @@ from topology_sync.network_state import NetworkState
 from topology_sync.plan import DemandRoute, RoutingPlan
 from topology_sync.plan_json import plan_from_json, plan_routes, plan_to_json, routing_with_plan
 from topology_sync.scenario_json import demand_keys
+from topology_sync.values import FloatArray
 
 DEMANDS_PER_SEARCH_TIME = 500
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What a search on ``view`` came to."""
+    """What a search on ``view`` came to; ``planned_bps`` [demands] None: it planned for the measured rates."""
 
     request: StartSearch
     view: View
     result: SearchResult
+    planned_bps: FloatArray | None = None
 
     @property
     def proposal(self) -> Proposal:
@@ -47,9 +51,17 @@ class Found:
 
 
 def find(
-    view: View, request: StartSearch, settings: OptimizerSettings, predictor: Predictor, cache: CandidateCache
+    view: View,
+    request: StartSearch,
+    settings: OptimizerSettings,
+    predictor: Predictor,
+    cache: CandidateCache,
+    planned_bps: FloatArray | None = None,
 ) -> Found:
-    """Search for as long as ``search_time_s`` says; call it off the event loop."""
+    """Search for as long as ``search_time_s`` says; call it off the event loop.
+
+    ``planned_bps`` [demands] are the rates to plan for where they are not the measured ones.
+    """
     limits = SearchLimits(
         time_s=search_time_s(view, settings),
         max_changes=request.max_changes,
@@ -58,7 +70,11 @@ def find(
     )
     candidates = cache.get(view.scenario.topology, view.usable)
     table = view.table.with_headroom(settings.headroom_ratio)
-    return Found(request, view, search(view.scenario, table, predictor, candidates, limits))
+    rates = view.scenario.traffic.rate_bps
+    if planned_bps is None or planned_bps is rates:
+        return Found(request, view, search(view.scenario, table, predictor, candidates, limits))
+    result = search_ahead(view.scenario, planned_bps, table, predictor, candidates, limits)
+    return Found(request, view, result, planned_bps)
 
 
 def search_time_s(view: View, settings: OptimizerSettings) -> float:
@@ -119,6 +135,7 @@ def decision_of(found: Found, settings: OptimizerSettings, predictor: Predictor,
                 "packet_size": settings.packet_size,
                 "transmission_delay": settings.transmission_delay,
                 "headroom_ratio": settings.headroom_ratio,
+                "forecast": forecast_json(view.keys, scenario.traffic.rate_bps, found.planned_bps, settings.forecast),
             },
             "classes": {
                 "measured_before": records.measured_classes(view, settings.classes),

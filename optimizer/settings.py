@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from optimizer.moving_traffic.forecast import ForecastSettings
 from topology_sync.scenario import SlaGoal
 from topology_sync.traffic import SizeModel
 
@@ -67,7 +68,7 @@ class OptimizerSettings:
     ``controller`` is ``unix:/path`` or ``http://host:port``; ``predictor_address`` None means embedded.
     ``transmission_delay`` False: the links do not add a packet's own transmission time (emulated links, see
     ARCHITECTURE.md).  ``packet_size`` is what is assumed of the distribution of packet sizes around the measured mean,
-    which counters cannot tell.  ``headroom_ratio``: plans aim this far below each goal.
+    which counters cannot tell.  ``headroom_ratio``: plans aim this far below each goal; ``forecast``: how far ahead.
     ``search_time_s`` is for up to 500 demands, beyond that it grows in proportion.  ``api_token`` is the secret
     that callers of the operator's API present, None for none.
     """
@@ -84,6 +85,7 @@ class OptimizerSettings:
     transmission_delay: bool = True
     packet_size: SizeModel = "constant"
     headroom_ratio: float = 0.1
+    forecast: ForecastSettings = field(default_factory=ForecastSettings)
     api_host: str = "127.0.0.1"
     api_port: int = 8080
     api_token: str | None = None
