@@ -30,7 +30,7 @@ from gnn_model.packet_simulator.arrays import (
     State,
     Tallies,
 )
-from gnn_model.packet_simulator.compiled import compiled, inlined
+from gnn_model.compiled import compiled, inlined
 from gnn_model.packet_simulator.random_source import exponential, normal, uniform
 from topology_sync.values import FloatArray, IntArray
 
