@@ -41,7 +41,8 @@ def _use_private_cache() -> bool:
 
 
 _CACHED = _use_private_cache()
-# The simulator's kernel allocates nothing, so numba need not count references to its arrays, which would take most of the time.
+# The simulator's kernel allocates nothing, so numba need not count references to its arrays, which would take most of
+# the time.
 _OPTIONS: dict[str, Any] = {"nogil": True, "cache": _CACHED, "error_model": "numpy", "_nrt": False}
 
 

@@ -118,16 +118,8 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
     layout, state, waits = solved.layout, solved.state, solved.waits
     paths = len(layout.path_demand)
     demand = layout.path_demand
-    lengths = np.zeros(paths, dtype=np.int64)
-    for queue in layout.hop_queue:
-        lengths[: len(queue)] += 1
-    pointer = np.concatenate([[0], np.cumsum(lengths)])
-    # From position by position to path by path.
-    hop_queue = np.zeros(int(pointer[-1]), dtype=np.int64)
-    hop_link = np.zeros(int(pointer[-1]), dtype=np.int64)
-    for position, (queue, link) in enumerate(zip(layout.hop_queue, layout.hop_link, strict=True)):
-        at = pointer[: len(queue)] + position
-        hop_queue[at], hop_link[at] = queue, link
+    pointer, hop_queue, hop_link = layout.hop_pointer, layout.flat_queue, layout.flat_link
+    lengths = np.diff(pointer)
     hop_path = np.repeat(np.arange(paths), lengths)
 
     service = state.service_s.reshape(-1)

@@ -6,7 +6,6 @@ Reduction by Cody and Waite to |r| <= ln(2) / 2 and a polynomial; ``exp64`` with
 
 from __future__ import annotations
 
-
 import numpy as np
 
 from gnn_model.compiled import inlined_kernel

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -213,7 +214,7 @@ def _parts(cost: npt.NDArray[np.int64], pool: ThreadPoolExecutor | None) -> list
     total = np.cumsum(cost)
     cuts = np.searchsorted(total, total[-1] * np.arange(1, threads) / threads).tolist()
     bounds = [0, *cuts, count]
-    return list(zip(bounds[:-1], bounds[1:], strict=True))
+    return list(pairwise(bounds))
 
 
 def _shared(

@@ -180,7 +180,7 @@ def hop_perceptron(
     bias_2: Floats,
     result: Floats,
 ) -> None:
-    """Perceptron of [message, queue state] for the hops ``begin:end``; ``queue_part`` holds the queue's half and bias."""
+    """Perceptron of [message, queue state] for hops ``begin:end``; ``queue_part`` is the queue's half and bias."""
     hidden = np.empty((rows, weight_1.shape[1]), F32)
     for first in range(begin, end, rows):
         last = min(first + rows, end)
