@@ -12,8 +12,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gnn_model.acceleration import COMPILED
 from gnn_model.analytic_delay import path_statistics
-from gnn_model.analytic_fixed_point import COMPILED, Shared, fixed_point
+from gnn_model.analytic_fixed_point import Shared, fixed_point
 from gnn_model.analytic_layout import Layout, PathPool
 from gnn_model.analytic_queues import NOTHING
 from gnn_model.predictor import Prediction

@@ -6,13 +6,13 @@ installed, else by the array formulas of ``analytic_queues`` and ``analytic_hops
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
+from gnn_model.acceleration import COMPILED
 from gnn_model.analytic_flows import Flows, flows_of
 from gnn_model.analytic_hops import HopTraffic
 from gnn_model.analytic_layout import Layout, ports_of
@@ -34,7 +34,6 @@ SLOW_PROGRESS = 0.95  # a candidate whose change does not shrink to this part ta
 SMALLEST_STEP = 0.25
 TOLERANCE = 1e-8
 BURSTS_TOLERANCE = 1e-4  # relative changes of burstiness count this little: it is not known better
-COMPILED = importlib.util.find_spec("numba") is not None
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Shared:
 
     @cached_property
     def share_values(self) -> FloatArray:
-        """w / (w + weights of the backlogged others) by port, queue and subset of the others, [links, queues, subsets]."""
+        """w / (w + weights of the backlogged others) by queue and subset of the others, [links, queues, subsets]."""
         weight = self.ports.weight
         others_known = min(self.queues - 1, SUBSETS_OF)
         subsets = np.arange(1 << others_known)

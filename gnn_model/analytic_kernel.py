@@ -1,8 +1,8 @@
 """The fixed point of :mod:`gnn_model.analytic` compiled: one candidate, path by path and port by port.
 
-The formulas are those of ``analytic_queues``, ``analytic_hops`` and ``analytic_bursts``, which say where they come from
-and stand in where numba is not installed; a test holds the two together.  Paths are in compressed form: the hops of path
-p are ``hop_pointer[p]:hop_pointer[p + 1]``; queues are numbered link * queues + queue.
+The formulas are those of ``analytic_queues``, ``analytic_hops`` and ``analytic_bursts``, which say where they come
+from and stand in where numba is not installed; a test holds the two together.  Paths are in compressed form: the hops of
+path p are ``hop_pointer[p]:hop_pointer[p + 1]``; queues are numbered link * queues + queue.
 """
 
 from __future__ import annotations
@@ -124,8 +124,8 @@ def solve_port(
 ) -> float:
     """One port's queues; see ``analytic_queues.solve_queues``.  Returns the probability that its server is busy.
 
-    ``traffic`` [queues, 6]: packets/s, bits, second, third, fourth moment ratio, dispersion.  ``state`` [queues, 7] gets
-    service, offered, share, ratio, variability, room, loss.  ``work`` is scratch of 3 queues + subsets.
+    ``traffic`` [queues, 6]: packets/s, bits, second, third, fourth moment ratio, dispersion.  ``state`` [queues, 7]
+    gets service, offered, share, ratio, variability, room, loss.  ``work`` is scratch of 3 queues + subsets.
     """
     queues = len(traffic)
     carried_all, offered_all = 0.0, 0.0

@@ -1,7 +1,7 @@
 """Paths and hops of many candidate routings as flat arrays: what the analytic predictor computes on.
 
 Paths are sorted by length, longest first.  Hops are kept path by path; where a step goes along all paths at once they
-are also had position by position: at position k the first ``active[k]`` paths have a hop, so the step is a prefix slice.
+are also had position by position: at position k the first ``active[k]`` paths have a hop, so it is a prefix slice.
 """
 
 from __future__ import annotations

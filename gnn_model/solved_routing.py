@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,37 +10,10 @@ from gnn_model.analytic_delay import PathDelays, path_statistics
 from gnn_model.analytic_fixed_point import Shared, fixed_point
 from gnn_model.analytic_layout import Layout, PathPool
 from gnn_model.analytic_queues import Ports, QueueInput, QueueState, Waits
+from gnn_model.arrival_table import ArrivalTable
 from topology_sync.routing import Routing
 from topology_sync.scenario import Scenario
-from topology_sync.traffic import ARRIVAL_MODELS, Arrivals
 from topology_sync.values import BoolArray, FloatArray, IntArray
-
-
-@dataclass(frozen=True)
-class ArrivalTable:
-    """Arrivals of each demand as arrays, [demands]: index into ARRIVAL_MODELS, and parameters (0 where not used)."""
-
-    model: IntArray
-    on_s: FloatArray
-    off_s: FloatArray
-    correlation: FloatArray
-    sigma: FloatArray
-
-    @classmethod
-    def of(cls, arrivals: Sequence[Arrivals]) -> ArrivalTable:
-        """The table of a traffic matrix's arrivals."""
-        rows = [
-            (
-                ARRIVAL_MODELS.index(item.model),
-                item.on_s if item.model == "onoff" else 0.0,
-                item.off_s if item.model == "onoff" else 0.0,
-                item.correlation if item.model in ("autocorrelated", "modulated") else 0.0,
-                item.sigma if item.model == "modulated" else 0.0,
-            )
-            for item in arrivals
-        ]
-        table = np.array(rows, dtype=np.float64).reshape(len(rows), 5).T
-        return cls(table[0].astype(np.int64), *table[1:])
 
 
 @dataclass(frozen=True)
