@@ -1,8 +1,8 @@
 """The fixed point of :mod:`gnn_model.analytic` compiled: one candidate, path by path and port by port.
 
 The formulas are those of ``analytic_queues``, ``analytic_hops`` and ``analytic_bursts``, which say where they come
-from and stand in where numba is not installed; a test holds the two together.  Paths are in compressed form: the hops of
-path p are ``hop_pointer[p]:hop_pointer[p + 1]``; queues are numbered link * queues + queue.
+from and stand in where numba is not installed; a test holds the two together.  Paths are in compressed form: the hops
+of path p are ``hop_pointer[p]:hop_pointer[p + 1]``; queues are numbered link * queues + queue.
 """
 
 from __future__ import annotations

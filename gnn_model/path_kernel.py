@@ -57,8 +57,8 @@ def difference_ratio(mean: float, variance: float, zero: float) -> float:
 
 @kernel
 def remember_queue(load: float, waits: FloatArray, memory: FloatArray) -> None:
-    """What paths read of one queue, ``memory`` [MEMORY]: mean, variance and third cumulant of the wait, log P(idle), the
-    part of its memory that fades slowly and both rates at which it fades.
+    """What paths read of one queue, ``memory`` [MEMORY]: mean, variance and third cumulant of the wait, log P(idle),
+    the part of its memory that fades slowly and both rates at which it fades.
 
     ``load`` is its ratio or one over it, whichever is below 1; ``waits`` [5] are the fields of ``Waits``.
     """
@@ -88,19 +88,17 @@ def path_delay(
     second: float,
     third: float,
     size_difference_ratio: float,
-    changed: FloatArray,
-    forgotten: FloatArray,
+    lanes: FloatArray,
     result: FloatArray,
 ) -> None:
     """Mean, deviation, skew and jitter of one path over these queues and links, ``result`` [4].
 
-    See ``analytic_delay.path_statistics`` and ``analytic_jitter.path_jitter``.  ``changed`` and ``forgotten`` [LANES] are
-    scratch.
+    See ``analytic_delay.path_statistics`` and ``analytic_jitter.path_jitter``.  ``lanes`` [2 LANES] is
+    scratch: what has changed and what is forgotten between two packets, for every spacing.
     """
     mean_wait, variance, third_wait, idle, per_bit, fixed = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     gap = max(spacing_s, NOTHING)
-    changed[:] = 0.0
-    forgotten[:] = 0.0
+    lanes[:] = 0.0
     for hop in range(len(queue_of)):
         here, link = memory[queue_of[hop]], link_of[hop]
         mean_wait += here[0]
@@ -113,14 +111,14 @@ def path_delay(
         bit_time = bit_time_s[link]
         if constant_spacing:
             lost = 1 - slow * exp64(-gap * decay_slow) - (1 - slow) * exp64(-gap * decay_fast)
-            changed[0] += twice * lost
-            forgotten[0] += bit_time * lost
+            lanes[0] += twice * lost
+            lanes[LANES] += bit_time * lost
         else:
             for lane in range(LANES):
                 spread = gap * NODES[lane]
                 lost = 1 - slow * exp64(-spread * decay_slow) - (1 - slow) * exp64(-spread * decay_fast)
-                changed[lane] += twice * lost
-                forgotten[lane] += bit_time * lost
+                lanes[lane] += twice * lost
+                lanes[LANES + lane] += bit_time * lost
 
     own = per_bit * bits
     total = variance + own**2 * (second - 1)
@@ -134,8 +132,8 @@ def path_delay(
     ratio = difference_ratio(mean_wait, variance, math.exp(idle))
     jitter = 0.0
     for lane in range(1 if constant_spacing else LANES):
-        own_part = size_variance * (per_bit**2 + forgotten[lane] ** 2)
-        both = changed[lane] + own_part
+        own_part = size_variance * (per_bit**2 + lanes[LANES + lane] ** 2)
+        both = lanes[lane] + own_part
         part = own_part / max(both, NOTHING)
         lacking = (NORMAL_RATIO - ratio) * (1 - part) ** 2 + (NORMAL_RATIO - size_difference_ratio) * part**2
         weight = 1.0 if constant_spacing else NODE_WEIGHTS[lane]
@@ -161,7 +159,7 @@ def path_delays(
     result: FloatArray,
 ) -> None:
     """``path_delay`` of every path, ``result`` [paths, 4]; ``spacing_s`` is per path, what follows it per demand."""
-    changed, forgotten = np.zeros(LANES), np.zeros(LANES)
+    lanes = np.zeros(2 * LANES)
     for path in range(len(path_demand)):
         demand, first, last = path_demand[path], hop_pointer[path], hop_pointer[path + 1]
         path_delay(
@@ -176,7 +174,6 @@ def path_delays(
             second[demand],
             third[demand],
             size_difference_ratio[demand],
-            changed,
-            forgotten,
+            lanes,
             result[path],
         )
