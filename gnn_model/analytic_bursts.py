@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gnn_model.acceleration import COMPILED
 from gnn_model.arrival_table import ArrivalTable
 from topology_sync.traffic import ARRIVAL_MODELS, ArrivalModel
 from topology_sync.values import BoolArray, FloatArray, IntArray
@@ -74,6 +75,28 @@ def burstiness_of(arrivals: ArrivalTable, packets_per_s: FloatArray) -> Burstine
 
 def dispersion(bursts: Burstiness, demand: IntArray, time_s: FloatArray) -> FloatArray:
     """Variance over mean of the packets of ``demand`` [n] (ids) in ``time_s`` [n]."""
+    if not COMPILED:
+        return reference_dispersion(bursts, demand, time_s)
+    from gnn_model.analytic_kernel import dispersions
+
+    result = np.empty(len(demand))
+    weight, per_packet = bursts.weight[demand], bursts.per_packet[demand]
+    dispersions(
+        np.ascontiguousarray(time_s),
+        bursts.packets_per_s[demand],
+        bursts.periodic[demand].astype(np.float64),
+        np.ascontiguousarray(weight[:, 0]),
+        np.ascontiguousarray(per_packet[:, 0]),
+        np.ascontiguousarray(weight[:, 1]),
+        np.ascontiguousarray(per_packet[:, 1]),
+        bool(weight[:, 1].any()),
+        result,
+    )
+    return result
+
+
+def reference_dispersion(bursts: Burstiness, demand: IntArray, time_s: FloatArray) -> FloatArray:
+    """``dispersion`` by array formulas."""
     packets = np.clip(bursts.packets_per_s[demand] * time_s, 0.0, 1e12)
     result = np.ones(len(packets))
     for term in range(bursts.weight.shape[1]):

@@ -113,19 +113,19 @@ def path_statistics(
 
     Cumulants of independent hops add up; the own size is the same at all hops, so its deviation adds up linearly.
     """
-    spacing = _spacing_s(layout, survival, flows)
+    spacing = spacing_s(layout, survival, flows)
     form = _compiled_statistics if COMPILED else reference_statistics
     return form(layout, waits, load, survival, capacity_bps, propagation_s, flows, spacing)
 
 
-def _spacing_s(layout: Layout, survival: FloatArray, flows: Flows) -> FloatArray:
+def spacing_s(layout: Layout, survival: FloatArray, flows: Flows) -> FloatArray:
     """Usual time between delivered packets of each path's demand, [paths]."""
     demand = layout.path_demand
     rows = layout.path_candidate * len(flows.bits) + demand
     arriving = flows.packets_per_s[demand] * layout.share * np.maximum(survival, 1e-12)
     rate = np.bincount(rows, weights=arriving, minlength=layout.candidates * len(flows.bits))[rows]
     some = rate > NOTHING
-    spacing = np.where(some, flows.spacing_ratio[demand] / np.where(some, rate, 1.0), np.inf)
+    spacing: FloatArray = np.where(some, flows.spacing_ratio[demand] / np.where(some, rate, 1.0), np.inf)
     return spacing
 
 

@@ -6,7 +6,7 @@ installed, else by the array formulas of ``analytic_queues`` and ``analytic_hops
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -62,6 +62,31 @@ class Shared:
         return np.stack([flows.bits**power * ratio for power, ratio in enumerate(ratios, start=1)], axis=1)
 
     @cached_property
+    def burst_rows(self) -> FloatArray:
+        """Packets/s, periodic (1 or 0), and weight and decay per packet of both terms, [6, demands]."""
+        bursts = self.flows.bursts
+        return np.stack(
+            [
+                bursts.packets_per_s,
+                bursts.periodic.astype(np.float64),
+                bursts.weight[:, 0],
+                bursts.per_packet[:, 0],
+                bursts.weight[:, 1],
+                bursts.per_packet[:, 1],
+            ]
+        )
+
+    @cached_property
+    def weighted_as_strict(self) -> Shared:
+        """The same with strict priority where ports are weighted."""
+        ports = self.ports
+        strict = replace(ports, strict=ports.strict | ports.weighted, weighted=np.zeros_like(ports.weighted))
+        result = replace(self, ports=strict)
+        for name in ("powers", "burst_rows", "share_values"):  # none of them depends on the discipline
+            result.__dict__[name] = getattr(self, name)
+        return result
+
+    @cached_property
     def share_values(self) -> FloatArray:
         """w / (w + weights of the backlogged others) by queue and subset of the others, [links, queues, subsets]."""
         weight = self.ports.weight
@@ -102,7 +127,6 @@ def compiled_fixed_point(shared: Shared, layout: Layout) -> Solution:
     count = shared.links * shared.queues
     traffic, state, waits = np.empty((count, 6)), np.empty((count, 7)), np.empty((count, 5))
     busy, survival = np.empty(shared.links), np.empty(len(demand))
-    bursts = flows.bursts
     analytic_kernel.fixed_point(
         ports.capacity_bps,
         ports.room,
@@ -114,11 +138,8 @@ def compiled_fixed_point(shared: Shared, layout: Layout) -> Solution:
         flows.packets_per_s[demand] * layout.share,
         shared.powers[demand],
         layout.share,
-        bursts.packets_per_s[demand],
-        bursts.periodic[demand],
-        bursts.weight[demand],
-        bursts.per_packet[demand],
-        bursts.poisson,
+        shared.burst_rows[:, demand],
+        flows.bursts.poisson,
         MAXIMUM_ROUNDS,
         TOLERANCE,
         BURSTS_TOLERANCE,
@@ -135,10 +156,10 @@ def compiled_fixed_point(shared: Shared, layout: Layout) -> Solution:
     def columns(table: FloatArray) -> list[FloatArray]:
         return [column.reshape(shape) for column in np.ascontiguousarray(table.T)]
 
-    *chain, loss = columns(state)
+    service, offered, share, ratio, variability, room, loss = columns(state)
     return Solution(
         QueueInput(*columns(traffic)),
-        QueueState(*chain, busy=busy.reshape(1, -1, 1), loss=loss),
+        QueueState(service, offered, share, ratio, variability, room, busy.reshape(1, -1, 1), loss),
         Waits(*columns(waits)),
         survival,
     )

@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 
+from gnn_model.analytic_bursts import DISPERSION_LIMITS
 from gnn_model.analytic_queues import (
     LAW_FADES_FROM,
     LAW_LIMITS,
@@ -21,11 +22,13 @@ from gnn_model.analytic_queues import (
     SHARE_ROUNDS,
 )
 from gnn_model.compiled import inlined_kernel, kernel
+from gnn_model.vector_math_kernel import exp64
 from topology_sync.values import BoolArray, FloatArray, IntArray
 
 HALF = 0.5
 LAW_LEAST, LAW_MOST = LAW_LIMITS
-DISPERSION_MOST = 1e4
+DISPERSION_MOST = DISPERSION_LIMITS[1]
+MOST_PACKETS = 1e12
 
 
 @inlined_kernel
@@ -66,19 +69,50 @@ def position_moments(ratio: float, room: float) -> tuple[float, float, float]:
     )
 
 
+@inlined_kernel
+def _aged(u: float) -> float:
+    """1 - (1 - exp(-u)) / u, by its series where the difference would lose digits."""
+    u = max(u, 1e-9)
+    small = min(u, 0.5)
+    series = 1.0 - small / 12.0
+    series = 1.0 - small / 11.0 * series
+    series = 1.0 - small / 10.0 * series
+    series = 1.0 - small / 9.0 * series
+    series = 1.0 - small / 8.0 * series
+    series = 1.0 - small / 7.0 * series
+    series = 1.0 - small / 6.0 * series
+    series = 1.0 - small / 5.0 * series
+    series = 1.0 - small / 4.0 * series
+    series = 1.0 - small / 3.0 * series
+    series = small / 2.0 * series
+    return series if u < 0.5 else 1.0 - (1.0 - exp64(-u)) / u
+
+
 @kernel
-def dispersion(packets: float, periodic: bool, weight: FloatArray, per_packet: FloatArray) -> float:
-    """See ``analytic_bursts.dispersion``: of one demand, whose ``packets`` arrive in the time asked for."""
-    packets = min(max(packets, 0.0), 1e12)
-    if periodic:
-        result = (1 + packets / 2) / (1 + 1.5 * packets + 3 * packets**2)
-    else:
-        result = 1.0
-        for term in range(len(weight)):
-            if weight[term] != 0.0:
-                aged = max(packets * per_packet[term], 1e-9)
-                result += weight[term] * (1 + math.expm1(-aged) / aged)
-    return min(max(result, 0.0), DISPERSION_MOST)
+def dispersions(
+    time_s: FloatArray,
+    packets_per_s: FloatArray,
+    periodic: FloatArray,
+    weight_1: FloatArray,
+    per_packet_1: FloatArray,
+    weight_2: FloatArray,
+    per_packet_2: FloatArray,
+    two_terms: bool,
+    result: FloatArray,
+) -> None:
+    """See ``analytic_bursts.dispersion``: all arrays [n], ``periodic`` 1 or 0."""
+    for row in range(len(result)):
+        packets = min(max(packets_per_s[row] * time_s[row], 0.0), MOST_PACKETS)
+        result[row] = 1.0 + weight_1[row] * _aged(packets * per_packet_1[row])
+    if two_terms:
+        for row in range(len(result)):
+            packets = min(max(packets_per_s[row] * time_s[row], 0.0), MOST_PACKETS)
+            result[row] += weight_2[row] * _aged(packets * per_packet_2[row])
+    for row in range(len(result)):
+        packets = min(max(packets_per_s[row] * time_s[row], 0.0), MOST_PACKETS)
+        even = (1 + packets / 2) / (1 + 1.5 * packets + 3 * packets * packets)
+        chosen = even if periodic[row] > 0 else result[row]
+        result[row] = min(max(chosen, 0.0), DISPERSION_MOST)
 
 
 @kernel
@@ -196,7 +230,7 @@ def solve_port(
 def excursion_time(state: FloatArray, port_room: float) -> float:
     """See ``analytic_queues.excursion_time``; ``state`` [7] of one queue."""
     distance = (1 - state[3]) ** 2 + 12 * (state[4] / (port_room + 1)) ** 2
-    return 2 * state[4] * (state[0] / state[2]) / max(distance, 1e-300)
+    return float(2 * state[4] * (state[0] / state[2]) / max(distance, 1e-300))
 
 
 @kernel
@@ -221,7 +255,7 @@ def waiting_times(
     waits[0], waits[1] = chance, mean
     waits[2] = max(second - mean**2, 0.0)
     waits[3] = raw_third - 3 * mean * second + 2 * mean**3
-    return state[1] * (1 - loss) * state[0] * max(traffic[2] + traffic[5] - 1, 0.0)
+    return float(state[1] * (1 - loss) * state[0] * max(traffic[2] + traffic[5] - 1, 0.0))
 
 
 @kernel
@@ -296,10 +330,7 @@ def fixed_point(
     path_rate: FloatArray,
     path_powers: FloatArray,
     path_share: FloatArray,
-    flow_rate: FloatArray,
-    periodic: BoolArray,
-    burst_weight: FloatArray,
-    burst_per_packet: FloatArray,
+    bursts_of_path: FloatArray,
     poisson: bool,
     rounds: int,
     tolerance: float,
@@ -316,7 +347,8 @@ def fixed_point(
 
     Per port [links]: ``capacity``, ``port_room``, ``strict``, ``weighted``, ``share_values`` [links, queues, subsets].
     Per path: offered ``path_rate``, ``path_powers`` [paths, 4] of E[bits^n], ``path_share``, and of its demand
-    ``flow_rate``, ``periodic``, ``burst_weight``, ``burst_per_packet`` [paths, terms].  Results: ``traffic`` [queues,
+    ``bursts_of_path`` [6, paths]: packets/s, periodic (1 or 0), and weight and decay per packet of both terms.
+    Results: ``traffic`` [queues,
     6], ``state`` [queues, 7], ``busy`` [links], ``waits`` [queues, 5], ``survival`` [paths].
     """
     links = len(capacity)
@@ -327,6 +359,14 @@ def fixed_point(
     rate = np.empty(len(hop_queue))
     loss, bursts, found, time_s = np.zeros(count), np.ones(count), np.ones(count), np.zeros(count)
     work = np.zeros(4 * queues + share_values.shape[2])
+    bursty_hops = 0 if poisson else len(hop_queue)
+    hop_bursts, hop_time, excess = np.empty((6, bursty_hops)), np.empty(bursty_hops), np.empty(bursty_hops)
+    two_terms = False
+    if not poisson:
+        for path in range(len(path_rate)):
+            two_terms = two_terms or bursts_of_path[4, path] != 0.0
+            for column in range(6):
+                hop_bursts[column, hop_pointer[path] : hop_pointer[path + 1]] = bursts_of_path[column, path]
     step, last_change = 1.0, np.inf
     taken = 0
     for _ in range(rounds):
@@ -351,14 +391,23 @@ def fixed_point(
             for queue in range(first, last):
                 time_s[queue] = excursion_time(state[queue], port_room[link])
         if not poisson:
+            for hop in range(len(hop_queue)):
+                hop_time[hop] = time_s[hop_queue[hop]]
+            dispersions(
+                hop_time,
+                hop_bursts[0],
+                hop_bursts[1],
+                hop_bursts[2],
+                hop_bursts[3],
+                hop_bursts[4],
+                hop_bursts[5],
+                two_terms,
+                excess,
+            )
             found[:] = 0.0
             for path in range(len(path_rate)):
                 for hop in range(hop_pointer[path], hop_pointer[path + 1]):
-                    queue = hop_queue[hop]
-                    here = dispersion(
-                        flow_rate[path] * time_s[queue], periodic[path], burst_weight[path], burst_per_packet[path]
-                    )
-                    found[queue] += rate[hop] * (here - 1) * path_share[path]
+                    found[hop_queue[hop]] += rate[hop] * (excess[hop] - 1) * path_share[path]
             for queue in range(count):
                 packets = traffic[queue, 0]
                 found[queue] = 1 + (found[queue] / packets if packets > NOTHING else 0.0)

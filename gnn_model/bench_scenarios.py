@@ -43,11 +43,12 @@ def mixed_scenario(nodes: int, max_utilisation: float = 0.9, seed: int = 1, plai
     load = base.routing.max_utilisation(old.with_rates(float_array(rate)), topology)
     rate *= max_utilisation / load
     queues = tuple((name, queue) for queue, name in enumerate(CLASSES))
-    disciplines = ["fifo"] * topology.node_count if plain else random.choice(DISCIPLINES, topology.node_count).tolist()
-    schedulers = tuple(Scheduler(name, () if name == "fifo" else WEIGHTS, queues) for name in disciplines)
+    kinds = DISCIPLINES[:1] if plain else DISCIPLINES
+    drawn = [kinds[kind] for kind in random.integers(len(kinds), size=topology.node_count)]
+    schedulers = tuple(Scheduler(name, () if name == "fifo" else WEIGHTS, queues) for name in drawn)
     period_s = BURST_PACKETS * PACKET_BITS * count / float(rate.sum())
     models = [Arrivals(model, period_s, period_s) for model in (ARRIVAL_MODELS[:1] if plain else ARRIVAL_MODELS)]
-    sizes = [PacketSize(model) for model in (("exponential",) if plain else ("exponential", "constant", "bimodal"))]
+    sizes = [PacketSize()] if plain else [PacketSize(), PacketSize("constant"), PacketSize("bimodal")]
     traffic = TrafficMatrix(
         class_names=CLASSES,
         source=old.source,

@@ -125,8 +125,8 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
     service = state.service_s.reshape(-1)
     loss = np.clip(state.loss.reshape(-1), 0.0, 1.0)
     wait = waits.mean_s.reshape(-1)
-    used, hop_used = np.unique(hop_queue, return_inverse=True)
-    links, used_link = np.unique(used // solved.queues, return_inverse=True)
+    used, hop_used = _renumbered(hop_queue, len(service))
+    links, used_link = _renumbered(used // solved.queues, topology.link_count)
     unit = float(np.mean(service[hop_queue])) if len(hop_queue) else 1.0
 
     # Packets that still arrive at each hop: products of (1 - loss) of the hops before.
@@ -219,6 +219,14 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
         queue_number=used.astype(np.int64),
         link_features=_stack(link_table, len(links)),
     )
+
+
+def _renumbered(numbers: IntArray, count: int) -> tuple[IntArray, IntArray]:
+    """The distinct ones of ``numbers`` below ``count``, and the place of every number among them."""
+    present = np.zeros(count, dtype=np.bool_)
+    present[numbers] = True
+    place = np.cumsum(present) - 1
+    return np.flatnonzero(present), place[numbers]
 
 
 def _log(values: FloatArray, floor: float) -> FloatArray:

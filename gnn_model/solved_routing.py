@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -51,9 +52,9 @@ class RoutingSolver:
         self._shared = Shared.of(scenario, self._pool.queues)
         self._arrivals = ArrivalTable.of(scenario.traffic.arrivals)
 
-    def solve(self, routing: Routing) -> SolvedRouting:
-        """Solve one routing."""
-        return _solve(self._scenario, self._shared, self._arrivals, self._pool.layout([routing]))
+    def solve(self, routing: Routing, helpers: Executor | None = None) -> SolvedRouting:
+        """Solve one routing; ``helpers`` may work beside this thread."""
+        return _solve(self._scenario, self._shared, self._arrivals, self._pool.layout([routing]), helpers)
 
 
 def solve_routing(scenario: Scenario, routing: Routing) -> SolvedRouting:
@@ -61,8 +62,11 @@ def solve_routing(scenario: Scenario, routing: Routing) -> SolvedRouting:
     return RoutingSolver(scenario).solve(routing)
 
 
-def _solve(scenario: Scenario, shared: Shared, arrivals: ArrivalTable, layout: Layout) -> SolvedRouting:
+def _solve(
+    scenario: Scenario, shared: Shared, arrivals: ArrivalTable, layout: Layout, helpers: Executor | None
+) -> SolvedRouting:
     traffic, state, waits, survival = fixed_point(shared, layout)
+    waiting = helpers.submit(_by_load_per_weight, shared, layout, state, waits) if helpers is not None else None
     paths = path_statistics(
         layout,
         waits=waits,
@@ -72,7 +76,7 @@ def _solve(scenario: Scenario, shared: Shared, arrivals: ArrivalTable, layout: L
         propagation_s=scenario.topology.delay_s,
         flows=shared.flows,
     )
-    ordered = _by_load_per_weight(shared, layout, state, waits)
+    ordered = _by_load_per_weight(shared, layout, state, waits) if waiting is None else waiting.result()
     return SolvedRouting(arrivals, shared.queues, shared.ports, layout, traffic, state, waits, paths, *ordered)
 
 
@@ -91,8 +95,7 @@ def _by_load_per_weight(
     rank = np.argsort(order, axis=-1, kind="stable")
     number: IntArray = (np.arange(shared.links)[:, None] * shared.queues + rank).reshape(-1)
     renumbered = replace(layout, flat_queue=number[layout.flat_queue])
-    strict = replace(shared, ports=replace(ports, strict=ports.strict | weighted, weighted=np.zeros_like(weighted)))
-    _, other, other_waits, _ = fixed_point(strict, renumbered)
+    _, other, other_waits, _ = fixed_point(shared.weighted_as_strict, renumbered)
     other_offered = other.offered[0]
     before = (np.cumsum(other_offered, axis=-1) - other_offered).reshape(-1)
     wait, loss = other_waits.mean_s.reshape(-1)[number], other.loss.reshape(-1)[number]

@@ -6,6 +6,8 @@ Reduction by Cody and Waite to |r| <= ln(2) / 2 and a polynomial; ``exp64`` with
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from gnn_model.compiled import inlined_kernel
@@ -14,7 +16,7 @@ F32 = np.float32
 
 
 @inlined_kernel
-def exp32(x: float) -> float:
+def exp32(x: Any) -> Any:
     """e^x in 32 bits (coefficients of Cephes' ``expf``)."""
     x = min(max(x, F32(-87.0)), F32(88.0))
     n = np.floor(x * F32(1.4426950408889634) + F32(0.5))
@@ -31,19 +33,19 @@ def exp32(x: float) -> float:
 
 
 @inlined_kernel
-def sigmoid32(x: float) -> float:
+def sigmoid32(x: Any) -> Any:
     """1 / (1 + e^-x) in 32 bits."""
     return F32(1.0) / (F32(1.0) + exp32(-x))
 
 
 @inlined_kernel
-def tanh32(x: float) -> float:
+def tanh32(x: Any) -> Any:
     """tanh(x) in 32 bits, to 1e-7 absolute."""
     return F32(1.0) - F32(2.0) / (F32(1.0) + exp32(F32(2.0) * x))
 
 
 @inlined_kernel
-def exp64(x: float) -> float:
+def exp64(x: Any) -> Any:
     """e^x in 64 bits."""
     x = min(max(x, -708.0), 709.0)
     n = np.floor(x * 1.4426950408889634 + 0.5)

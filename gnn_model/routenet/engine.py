@@ -86,7 +86,9 @@ class Engine:
         """Encoders, rounds and the readout's perceptrons."""
         width, rows = self.width, self._rows(3 * self.width, self.width)
         pointer, hop_queue = graph.hop_pointer, graph.hop_queue
-        order = np.argsort(pointer[:-1] - pointer[1:], kind="stable")
+        lengths = np.diff(pointer)
+        # Longest first; as 16 bits this is sorted digit by digit.
+        order = np.argsort((int(lengths.max(initial=0)) - lengths).astype(np.uint16), kind="stable")
         path_state = self._path_encoder(graph.path_features, bounded=True)
         queue_state = self._queue_encoder(graph.queue_features, bounded=True)
         link_state = self._link_encoder(graph.link_features, bounded=True)
@@ -112,7 +114,7 @@ class Engine:
 
         for round_number in range(self._rounds):
             network_kernel.linear(rows, queue_state, self._queue_weight, self._added_bias, queue_input)
-            _shared(read_paths, _parts(np.diff(pointer)[order], pool), pool)
+            _shared(read_paths, _parts(lengths[order], pool), pool)
             if round_number + 1 < self._rounds:
                 from_queues = np.empty_like(link_state)
                 network_kernel.plain_sum(graph.queue_link, queue_state, from_queues)
