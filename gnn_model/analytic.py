@@ -8,15 +8,18 @@ independent.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from gnn_model.acceleration import COMPILED
 from gnn_model.analytic_delay import path_statistics
-from gnn_model.analytic_fixed_point import Shared, fixed_point
+from gnn_model.analytic_fixed_point import Shared, Solution, fixed_point
 from gnn_model.analytic_layout import Layout, PathPool
 from gnn_model.analytic_queues import NOTHING
+from gnn_model.incremental import Held, RoutingJudge
 from gnn_model.predictor import Prediction
 from topology_sync.routing import Routing
 from topology_sync.scenario import Scenario
@@ -26,9 +29,15 @@ HOPS_AT_ONCE = 200_000  # candidates are worked on in groups whose arrays stay w
 
 
 class AnalyticPredictor:
-    """M/G/1/K fixed point.  Stateless: one instance may be used from any thread."""
+    """M/G/1/K fixed point.  Stateless: one instance may be used from any thread.
+
+    Batches and moves are shared among ``threads`` (default: as many as there are processors), which changes no result.
+    """
 
     name = "analytic"
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._threads = threads or len(os.sched_getaffinity(0))
 
     def predict(self, scenario: Scenario) -> Prediction:
         """Predict one scenario as it stands.  Demands with rate 0 get what a packet of theirs would see."""
@@ -37,17 +46,41 @@ class AnalyticPredictor:
     def predict_batch(self, scenario: Scenario, candidates: Sequence[Routing]) -> list[Prediction]:
         """Predict each candidate; candidates made by ``scenario.routing.with_changes`` share most of the work."""
         pool = PathPool(scenario)
-        hops = max(len(scenario.routing.flat.hop_link), 1)
-        step = 1 if COMPILED else max(HOPS_AT_ONCE // hops, 1)
         shared = Shared.of(scenario, pool.queues)
+        if COMPILED:
+            shared.prepare()
+            if min(self._threads, len(candidates)) < 2:
+                return [_predict(scenario, shared, pool.layout([candidate]))[0] for candidate in candidates]
+            with ThreadPoolExecutor(self._threads) as threads:
+                return list(
+                    threads.map(lambda candidate: _predict(scenario, shared, pool.layout([candidate]))[0], candidates)
+                )
+        step = max(HOPS_AT_ONCE // max(len(scenario.routing.flat.hop_link), 1), 1)
         predictions: list[Prediction] = []
         for start in range(0, len(candidates), step):
             predictions += _predict(scenario, shared, pool.layout(candidates[start : start + step]))
         return predictions
 
+    def judge_of(self, scenario: Scenario) -> RoutingJudge | None:
+        """A judge of moves that follows the fixed point as far as a move changes it."""
+        return RoutingJudge(scenario, _hold, self._threads) if COMPILED else None
+
+
+def _hold(scenario: Scenario) -> Held:
+    pool = PathPool(scenario)
+    shared = Shared.of(scenario, pool.queues)
+    layout = pool.layout([scenario.routing])
+    solution = fixed_point(shared, layout)
+    (prediction,) = _predictions(scenario, shared, layout, solution)
+    return Held(scenario, shared, layout, solution, prediction, prediction, np.ones(len(layout.flat_queue)))
+
 
 def _predict(scenario: Scenario, shared: Shared, layout: Layout) -> list[Prediction]:
-    traffic, state, waits, survival = fixed_point(shared, layout)
+    return _predictions(scenario, shared, layout, fixed_point(shared, layout))
+
+
+def _predictions(scenario: Scenario, shared: Shared, layout: Layout, solution: Solution) -> list[Prediction]:
+    traffic, state, waits, survival = solution
     paths = path_statistics(
         layout,
         waits=waits,

@@ -49,6 +49,11 @@ class Shared:
         """What the routings of a scenario share."""
         return cls(ports_of(scenario, queues), queues, flows_of(scenario.traffic))
 
+    def prepare(self) -> None:
+        """Work out what is worked out when first asked for, before threads ask for it side by side."""
+        for name in (*_FIRST_ASKED, "weighted_as_strict"):
+            getattr(self, name)
+
     @property
     def links(self) -> int:
         """Number of links."""
@@ -82,7 +87,7 @@ class Shared:
         ports = self.ports
         strict = replace(ports, strict=ports.strict | ports.weighted, weighted=np.zeros_like(ports.weighted))
         result = replace(self, ports=strict)
-        for name in ("powers", "burst_rows", "share_values"):  # none of them depends on the discipline
+        for name in _FIRST_ASKED:  # none of them depends on the discipline
             result.__dict__[name] = getattr(self, name)
         return result
 
@@ -101,6 +106,9 @@ class Shared:
                 total = total + np.where(subsets >> bit & 1, weight[:, other, None], 0.0)
             values[:, queue] = own[:, None] / total
         return values
+
+
+_FIRST_ASKED = ("powers", "burst_rows", "share_values")
 
 
 class Solution(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ import torch
 
 from gnn_model.acceleration import COMPILED
 from gnn_model.analytic_delay import PathDelays
+from gnn_model.analytic_fixed_point import Solution
 from gnn_model.graph_tensors import GraphTensors, tensors_of_solved
+from gnn_model.incremental import FACTOR_LIMITS, Held, RoutingJudge
 from gnn_model.model_file import SHIPPED, load_model
 from gnn_model.predictor import Prediction
 from gnn_model.routenet.batch import GraphBatch, collate
@@ -77,6 +80,13 @@ class GnnPredictor:
             return [one(candidate, pool) for candidate in candidates]
         return list(pool.map(lambda candidate: one(candidate, None), candidates))
 
+    def judge_of(self, scenario: Scenario) -> RoutingJudge | None:
+        """A judge of moves that follows the fixed point and carries what was learned about the routing it holds."""
+        if not COMPILED:
+            return None
+        engine = self._engine or Engine(self._model)
+        return RoutingJudge(scenario, lambda held: _hold(held, engine, self._pool), self._threads)
+
     def _by_torch(self, scenario: Scenario, solver: RoutingSolver, candidates: Sequence[Routing]) -> list[Prediction]:
         predictions: list[Prediction] = []
         waiting: list[tuple[SolvedRouting, GraphTensors]] = []
@@ -101,6 +111,27 @@ class GnnPredictor:
             _prediction(scenario, routing, graph, {name: values[start:end] for name, values in columns.items()})
             for (routing, graph), start, end in zip(solved, bounds[:-1], bounds[1:], strict=True)
         ]
+
+
+def _hold(scenario: Scenario, engine: Engine, pool: ThreadPoolExecutor | None) -> Held:
+    solver = RoutingSolver(scenario)
+    solved = solver.solve(scenario.routing, pool)
+    graph = tensors_of_solved(scenario, solved)
+    batch, predicted = engine.run(graph, pool)
+    analytic_wait = solved.waits.mean_s.reshape(-1)[solved.layout.flat_queue]
+    hop_wait = predicted.hop_wait.double().numpy() * graph.unit_s
+    factor = np.where(analytic_wait > 0, hop_wait / np.where(analytic_wait > 0, analytic_wait, 1.0), 1.0)
+    statistics = solved.paths.demands(solved.layout, scenario.traffic.demand_count)
+    said = _prediction(scenario, solved, graph, _in_order(batch, predicted))
+    analytic = replace(
+        said,
+        delay_s=statistics.mean_s[0],
+        delay_p99_s=statistics.p99_s[0],
+        jitter_s=statistics.jitter_s[0],
+        loss_ratio=statistics.loss_ratio[0],
+    )
+    solution = Solution(solved.traffic, solved.state, solved.waits, solved.paths.survival)
+    return Held(scenario, solver.shared, solved.layout, solution, said, analytic, np.clip(factor, *FACTOR_LIMITS))
 
 
 def _in_order(batch: GraphBatch, predicted: PathPrediction) -> dict[str, FloatArray]:

@@ -49,12 +49,13 @@ class RoutingSolver:
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
         self._pool = PathPool(scenario)
-        self._shared = Shared.of(scenario, self._pool.queues)
+        self.shared = Shared.of(scenario, self._pool.queues)
+        self.shared.prepare()
         self._arrivals = ArrivalTable.of(scenario.traffic.arrivals)
 
     def solve(self, routing: Routing, helpers: Executor | None = None) -> SolvedRouting:
         """Solve one routing; ``helpers`` may work beside this thread."""
-        return _solve(self._scenario, self._shared, self._arrivals, self._pool.layout([routing]), helpers)
+        return _solve(self._scenario, self.shared, self._arrivals, self._pool.layout([routing]), helpers)
 
 
 def solve_routing(scenario: Scenario, routing: Routing) -> SolvedRouting:
