@@ -63,10 +63,11 @@ class AnalyticPredictor:
 
     def judge_of(self, scenario: Scenario) -> RoutingJudge | None:
         """A judge of moves that follows the fixed point as far as a move changes it."""
-        return RoutingJudge(scenario, _hold, self._threads) if COMPILED else None
+        return RoutingJudge(scenario, hold, self._threads) if COMPILED else None
 
 
-def _hold(scenario: Scenario) -> Held:
+def hold(scenario: Scenario) -> Held:
+    """The scenario's routing, predicted in full, for a judge."""
     pool = PathPool(scenario)
     shared = Shared.of(scenario, pool.queues)
     layout = pool.layout([scenario.routing])

@@ -1,11 +1,11 @@
 """Judging moves that touch few demands without predicting the whole network again.
 
 :class:`RoutingJudge` holds a routing that a predictor has judged in full: its fixed point and, for a learned predictor,
-what it corrected.  A move is judged by ``incremental_kernel``: the analytic fixed point is followed from the ports on old
-and new paths to wherever losses carry the change, down to ``tolerance``; with tolerance 0 it is followed everywhere and
-the analytic answer is that of a full prediction.  What was learned is carried over: every hop keeps its correction of the
-wait (a moved demand takes the mean correction of the queues that it comes to), every demand those of tail, jitter and
-loss.  ``accept`` predicts in full again, so these corrections are never older than the routing held.
+what it corrected.  A move is judged by ``incremental_kernel``: the analytic fixed point is followed from the ports on
+old and new paths to wherever losses carry the change, down to ``tolerance``; with tolerance 0 it is followed everywhere
+and the analytic answer is that of a full prediction.  What was learned is carried over: every hop keeps its correction
+of the wait (a moved demand takes the mean correction of the queues that it comes to), every demand those of tail,
+jitter and loss.  ``accept`` predicts in full again, so these corrections are never older than the routing held.
 """
 
 from __future__ import annotations
@@ -194,12 +194,11 @@ class RoutingJudge:
             sums,
             np.empty(len(demand)),
         )
-        members = np.stack(
-            [
-                np.bincount(layout.flat_queue, weights=weights, minlength=queue_count)
+        members = _table(
+            *(
+                np.bincount(layout.flat_queue, weights=weights, minlength=queue_count).astype(np.float64)
                 for weights in (np.ones(len(hop_path)), *powers[demand[hop_path]].T)
-            ],
-            axis=1,
+            )
         )
         packets = np.where(sums[:, 0] > 0, sums[:, 0], 1.0)
         mean_factor = np.bincount(layout.flat_queue, weights=rate * held.hop_factor, minlength=queue_count) / packets

@@ -1,4 +1,4 @@
-"""Moves of a few demands judged against a solved routing: only queues and paths that a move reaches are worked out again.
+"""Moves of a few demands judged against a solved routing: only what a move reaches is worked out again.
 
 A move takes paths away and adds others.  The ports on both are solved again, starting from where the routing's fixed
 point stands; where a queue's loss changes by more than the tolerance, the paths through it bring other rates to their
@@ -197,8 +197,8 @@ def judge_moves(
     """Judge the moves ``begin:end``; results lie one after the other, ``found_count`` [moves] of each.
 
     Move m gives the demands ``move_demand[move_pointer[m]:move_pointer[m + 1]]`` other paths, those of entry e are
-    ``demand_pointer[e]:demand_pointer[e + 1]`` with ``share`` and hops ``path_pointer[p]:path_pointer[p + 1]``.  Returns
-    how many demands were judged, or -1 where ``found_demand`` has no room for them.
+    ``demand_pointer[e]:demand_pointer[e + 1]`` with ``share`` and hops ``path_pointer[p]:path_pointer[p + 1]``.
+    Returns how many demands were judged, or -1 where ``found_demand`` has no room for them.
     """
     links, count = len(net.capacity), len(work.loss)
     queues = count // links

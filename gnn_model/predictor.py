@@ -47,7 +47,7 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True)
 class MoveEffects:
-    """What moves would change, one after the other: move m changes ``demand[pointer[m]:pointer[m + 1]]`` to these values.
+    """What moves would change: move m changes the demands ``demand[pointer[m]:pointer[m + 1]]`` to these values.
 
     Demands that moved come first; demands that are not named keep their values to within the judge's tolerance.
     """
