@@ -80,6 +80,16 @@ class GnnPredictor:
             return [one(candidate, pool) for candidate in candidates]
         return list(pool.map(lambda candidate: one(candidate, None), candidates))
 
+    @property
+    def model(self) -> RouteNet:
+        """The torch model behind."""
+        return self._model
+
+    def prepare(self, scenario: Scenario, candidates: Sequence[Routing]) -> GraphBatch:
+        """The candidates as the network's input, side by side."""
+        solver = RoutingSolver(scenario)
+        return collate([tensors_of_solved(scenario, solver.solve(candidate)) for candidate in candidates])
+
     def judge_of(self, scenario: Scenario) -> RoutingJudge | None:
         """A judge of moves that follows the fixed point and carries what was learned about the routing it holds."""
         if not COMPILED:

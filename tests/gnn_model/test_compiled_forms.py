@@ -51,7 +51,7 @@ def test_the_compiled_fixed_point_is_that_of_the_array_formulas(random_scenario:
     for mine, theirs in zip(found[:3], wanted[:3], strict=True):
         for field in fields(mine):
             one, other = getattr(mine, field.name), getattr(theirs, field.name)
-            # The third cumulant is what remains of larger terms that cancel, moments of long queues near saturation too.
+            # The third cumulant is what remains of larger terms that cancel; so are moments near saturation.
             terms = wanted.waits.mean_s * (wanted.waits.variance_s2 + wanted.waits.mean_s**2)
             margin = 1e-8 * terms if field.name == "third_s3" else 1e-15 * np.abs(other).max(initial=0.0)
             ratio = 1e-4 if field.name == "third_s3" else 1e-6

@@ -109,7 +109,8 @@ def test_an_untrained_network_judges_like_the_analytic_predictor(random_scenario
     network = GnnPredictor.of_model(RouteNet(ModelConfig(width=8)).eval(), threads=1)
     moves = random_moves(scenario, 8)
     learned, analytic = network.judge_of(scenario), AnalyticPredictor().judge_of(scenario)
-    assert learned is not None and analytic is not None
+    assert learned is not None
+    assert analytic is not None
     found, wanted = learned.judge(moves), analytic.judge(moves)
     assert np.array_equal(found.demand, wanted.demand)
     np.testing.assert_allclose(found.delay_s, wanted.delay_s, rtol=1e-3)
