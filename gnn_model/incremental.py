@@ -143,7 +143,9 @@ class RoutingJudge:
         within = np.arange(len(starts)) - np.repeat(moves.move_pointer[:-1], np.diff(moves.move_pointer))
         moved = starts + within
         delay[moved] = values[moved, 0]
-        p99 = delay + np.maximum(values[:, 1] * self._tail_ratio[demands], 0.0)
+        p99 = delay + values[:, 1] * self._tail_ratio[demands]
+        if self._held.prediction is not self._held.analytic:
+            p99 = np.maximum(p99, delay)  # as learned predictions are
         kept = values[:, 3] + np.maximum(values[:, 3], LOSS_FLOOR) * self._loss_excess[demands]
         return MoveEffects(
             pointer, demands, delay, p99, values[:, 2] * self._jitter_ratio[demands], np.clip(kept, 0.0, 1.0)
@@ -194,12 +196,6 @@ class RoutingJudge:
             sums,
             np.empty(len(demand)),
         )
-        members = _table(
-            *(
-                np.bincount(layout.flat_queue, weights=weights, minlength=queue_count).astype(np.float64)
-                for weights in (np.ones(len(hop_path)), *powers[demand[hop_path]].T)
-            )
-        )
         packets = np.where(sums[:, 0] > 0, sums[:, 0], 1.0)
         mean_factor = np.bincount(layout.flat_queue, weights=rate * held.hop_factor, minlength=queue_count) / packets
         self._network = incremental_kernel.Network(
@@ -237,7 +233,6 @@ class RoutingJudge:
         )
         self._base = incremental_kernel.Workspace(
             sums=sums,
-            members=members,
             traffic=traffic_table,
             state=state_table,
             busy=np.ascontiguousarray(state.busy.reshape(-1)),
