@@ -56,7 +56,6 @@ class Network(NamedTuple):
     queue_pointer: IntArray  # [queues + 1] into queue_hops
     queue_hops: IntArray
     queue_bursts: FloatArray  # [6, hops] in the order of queue_hops
-    queue_factor: FloatArray  # [queues]
     poisson: bool
     two_terms: bool
 
@@ -183,6 +182,7 @@ def judge_moves(
     path_pointer: IntArray,
     added_queue: IntArray,
     added_link: IntArray,
+    added_factor: FloatArray,
     rounds: int,
     tolerance: float,
     fixed_point_tolerance: float,
@@ -196,7 +196,8 @@ def judge_moves(
     """Judge the moves ``begin:end``; results lie one after the other, ``found_count`` [moves] of each.
 
     Move m gives the demands ``move_demand[move_pointer[m]:move_pointer[m + 1]]`` other paths, those of entry e are
-    ``demand_pointer[e]:demand_pointer[e + 1]`` with ``share`` and hops ``path_pointer[p]:path_pointer[p + 1]``.
+    ``demand_pointer[e]:demand_pointer[e + 1]`` with ``share`` and hops ``path_pointer[p]:path_pointer[p + 1]``;
+    ``added_factor`` [hops] is the predicted wait over the analytic one there.
     Returns how many demands were judged, or -1 where ``found_demand`` has no room for them.
     """
     links, count = len(net.capacity), len(work.loss)
@@ -523,7 +524,7 @@ def judge_moves(
                 corrected = delays[number, 0]
                 for hop in range(first, last):
                     queue = added_queue[hop] if moving else net.hop_queue[hop]
-                    factor = net.queue_factor[queue] if moving else net.hop_factor[hop]
+                    factor = added_factor[hop] if moving else net.hop_factor[hop]
                     corrected += (factor - 1) * work.memory[queue, 0]
                 delays[number, 4] = corrected
                 number += 1
