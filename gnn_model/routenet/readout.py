@@ -60,6 +60,13 @@ class Readout(nn.Module):
     def forward(self, path_state: Tensor, messages: Tensor, queue_state: Tensor, batch: GraphBatch) -> PathPrediction:
         """Path states [paths, width], messages [hops, width] and queue states [queues, width] -> predictions."""
         correction = self.hop(torch.cat([messages, queue_state.index_select(0, batch.hop_queue)], dim=1))
+        return self.combine(correction, self.path(path_state), batch)
+
+    def combine(self, correction: Tensor, on_path: Tensor, batch: GraphBatch) -> PathPrediction:
+        """What the perceptrons say of hops [hops, ...] and paths [paths, ...] applied to the fixed point's answer.
+
+        Holds for hops and paths in any order, as long as they agree with each other.
+        """
         # How far to move towards each alternative physical answer, and what is still missing then.
         towards = correction[:, 2:] * batch.queue_features[:, -2 * ALTERNATIVES :].index_select(0, batch.hop_queue)
         wait_correction = correction[:, 0] + towards[:, :ALTERNATIVES].sum(1)
@@ -78,7 +85,6 @@ class Readout(nn.Module):
         # log(1 - sigmoid(x)) = -softplus(x); what is lost at the floor is no loss.
         log_pass = -nn.functional.softplus(logit.clamp(-LOGIT_LIMIT, LOGIT_LIMIT))
         loss_path = -torch.expm1(along(log_pass))
-        on_path = self.path(path_state)
         variance = along(hop_variance) + batch.path_own_deviation**2
         deviation = torch.sqrt(variance + 1e-12) * torch.exp(_bounded(on_path[:, 0], 4.0))
         jitter = (
