@@ -10,9 +10,10 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from deploy.configuration_checks import is_loopback, read_secret, resolve, split_listen
+from deploy.configuration_checks import read_secret, resolve
 from deploy.configuration_format import Configuration, default_state_directory
 from deploy.strict_yaml import read_yaml
+from topology_sync.addresses import is_loopback, split_address
 from topology_sync.errors import ConfigurationError, InputError
 from topology_sync.scenario_json import read_scenario
 from topology_sync.strict_json import printable, printable_path, shown, suggestion
@@ -118,8 +119,8 @@ def _check_classes(configuration: Configuration) -> None:
 
 
 def _check_listeners(configuration: Configuration) -> None:
-    southbound = split_listen(configuration.southbound.listen, "southbound.listen")
-    api = split_listen(configuration.api.listen, "api.listen")
+    southbound = split_address(configuration.southbound.listen, "southbound.listen")
+    api = split_address(configuration.api.listen, "api.listen")
     if southbound == api:
         raise ConfigurationError("api.listen", "is the address of southbound.listen too", "give it another port")
     if not is_loopback(api[0]) and configuration.api.token_file is None:

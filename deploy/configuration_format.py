@@ -19,9 +19,9 @@ from deploy.configuration_checks import (
     read_secret,
     refuse_tls,
     resolve,
-    split_listen,
 )
 from optimizer.settings import ClassGoal, MaintenanceSettings, OptimizerSettings, SafetySettings
+from topology_sync.addresses import split_address
 from topology_sync.errors import ConfigurationError
 from topology_sync.scenario import SlaGoal
 from topology_sync.topology import Link
@@ -223,7 +223,7 @@ class Configuration(Section):
     def controller_settings(self, state_directory: Path | None = None) -> ControllerSettings:
         """Settings of the controller process; its own state goes to ``controller`` below the state directory."""
         state = self.state_path if state_directory is None else state_directory
-        host, port = split_listen(self.southbound.listen, "southbound.listen")
+        host, port = split_address(self.southbound.listen, "southbound.listen")
         return ControllerSettings(
             state_directory=str(state / "controller"),
             openflow_host=host,
@@ -251,7 +251,7 @@ class Configuration(Section):
         Reads the token file.  Raises ConfigurationError where that is missing, empty or open to others.
         """
         state = self.state_path if state_directory is None else state_directory
-        host, port = split_listen(self.api.listen, "api.listen")
+        host, port = split_address(self.api.listen, "api.listen")
         token_file = self.api.token_file
         return OptimizerSettings(
             controller=f"unix:{self.controller_socket(state_directory)}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +22,16 @@ from topology_sync.scenario import Scenario
 from topology_sync.values import FloatArray, float_array
 
 HOPS_AT_ONCE = 8_000  # hops of candidates run together: more fall out of the processor's cache
+HOPS_AT_ONCE_GPU = 512_000  # a GPU is idle below some hundred thousand hops
+
+
+class _Solved(NamedTuple):
+    """A candidate whose fixed point is known, and the question (by number) that it belongs to."""
+
+    question: int
+    scenario: Scenario
+    routing: SolvedRouting
+    graph: GraphTensors
 
 
 class GnnPredictor:
@@ -28,16 +39,24 @@ class GnnPredictor:
 
     name = "gnn"
 
-    def __init__(self, weights: Path = SHIPPED) -> None:
+    def __init__(self, weights: Path = SHIPPED, device: str = "cpu") -> None:
         """Raises ModelFileError (one line) where the weights are missing, damaged or not for this version."""
-        self._model, self.card = load_model(weights)
+        model, self.card = load_model(weights)
+        self._device = torch.device(device)
+        self._model = model.to(self._device)
 
     @classmethod
     def of_model(cls, model: RouteNet) -> GnnPredictor:
         """A predictor of a model in memory, without a card."""
         predictor = cls.__new__(cls)
         predictor._model, predictor.card = model.eval(), {}
+        predictor._device = torch.device("cpu")
         return predictor
+
+    @property
+    def device(self) -> str:
+        """Where the network runs: ``cpu`` or ``cuda``."""
+        return self._device.type
 
     def predict(self, scenario: Scenario) -> Prediction:
         """Predict one scenario as it stands.  Demands with rate 0 get what a packet of theirs would see."""
@@ -45,36 +64,43 @@ class GnnPredictor:
 
     def predict_batch(self, scenario: Scenario, candidates: Sequence[Routing]) -> list[Prediction]:
         """Predict each candidate routing; a prediction does not depend on the other candidates."""
-        predictions: list[Prediction] = []
-        waiting: list[tuple[SolvedRouting, GraphTensors]] = []
-        hops = 0
-        solver = RoutingSolver(scenario)
-        for candidate in candidates:
-            solved = solver.solve(candidate)
-            graph = tensors_of_solved(scenario, solved)
-            if waiting and hops + len(graph.hop_queue) > HOPS_AT_ONCE:
-                predictions += self._run(scenario, waiting)
-                waiting, hops = [], 0
-            waiting.append((solved, graph))
-            hops += len(graph.hop_queue)
-        return predictions + (self._run(scenario, waiting) if waiting else [])
+        return self.predict_many([(scenario, candidates)])[0]
 
-    def _run(self, scenario: Scenario, solved: list[tuple[SolvedRouting, GraphTensors]]) -> list[Prediction]:
-        batch = collate([graph for _, graph in solved])
+    def predict_many(self, questions: Sequence[tuple[Scenario, Sequence[Routing]]]) -> list[list[Prediction]]:
+        """Predict the candidates of several scenarios, all of them in common batches; one list per scenario."""
+        answers: list[list[Prediction]] = [[] for _ in questions]
+        waiting: list[_Solved] = []
+        hops = 0
+        at_once = HOPS_AT_ONCE if self._device.type == "cpu" else HOPS_AT_ONCE_GPU
+        for number, (scenario, candidates) in enumerate(questions):
+            solver = RoutingSolver(scenario)
+            for candidate in candidates:
+                solved = solver.solve(candidate)
+                graph = tensors_of_solved(scenario, solved)
+                if waiting and hops + len(graph.hop_queue) > at_once:
+                    self._run(waiting, answers)
+                    waiting, hops = [], 0
+                waiting.append(_Solved(number, scenario, solved, graph))
+                hops += len(graph.hop_queue)
+        if waiting:
+            self._run(waiting, answers)
+        return answers
+
+    def _run(self, solved: list[_Solved], answers: list[list[Prediction]]) -> None:
+        batch = collate([item.graph for item in solved])
         with torch.inference_mode():
-            predicted: PathPrediction = self._model(batch)
+            predicted: PathPrediction = self._model(batch.to(self._device))
         columns = _in_order(batch, predicted)
-        bounds = np.cumsum([0, *(graph.path_count for _, graph in solved)])
-        return [
-            _prediction(scenario, routing, graph, {name: values[start:end] for name, values in columns.items()})
-            for (routing, graph), start, end in zip(solved, bounds[:-1], bounds[1:], strict=True)
-        ]
+        bounds = np.cumsum([0, *(item.graph.path_count for item in solved)])
+        for item, start, end in zip(solved, bounds[:-1], bounds[1:], strict=True):
+            paths = {name: values[start:end] for name, values in columns.items()}
+            answers[item.question].append(_prediction(item.scenario, item.routing, item.graph, paths))
 
 
 def _in_order(batch: GraphBatch, predicted: PathPrediction) -> dict[str, FloatArray]:
     place = np.argsort(batch.order.numpy(), kind="stable")
     names = ("mean", "deviation", "skew", "jitter", "loss")
-    return {name: getattr(predicted, name).double().numpy()[place] for name in names}
+    return {name: getattr(predicted, name).double().cpu().numpy()[place] for name in names}
 
 
 def _prediction(

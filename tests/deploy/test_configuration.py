@@ -11,9 +11,9 @@ import yaml
 
 from controller.settings import ControllerSettings, StaticHost, TrafficClass
 from deploy.configuration import configuration_from_data, json_schema, read_configuration
-from deploy.configuration_checks import split_listen
 from optimizer.settings import ClassGoal, MaintenanceSettings, SafetySettings
 from tests.topology_sync.test_scenario_json import example as scenario_example
+from topology_sync.addresses import split_address
 from topology_sync.errors import ConfigurationError
 from topology_sync.scenario import SlaGoal
 
@@ -219,13 +219,13 @@ def test_a_token_file_is_read_only_where_nobody_else_can(tmp_path: Path) -> None
     [("127.0.0.1:1", ("127.0.0.1", 1)), ("[::1]:65535", ("::1", 65535)), ("localhost:80", ("localhost", 80))],
 )
 def test_listen_addresses(text: str, address: tuple[str, int]) -> None:
-    assert split_listen(text, "x") == address
+    assert split_address(text, "x") == address
 
 
 @pytest.mark.parametrize("text", ["", ":", "a:0", "a:65536", "a:1a", "::1:80", "[a]:1", "1.2.3:80", "a b:1", "a:１"])
 def test_bad_listen_addresses(text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^x: "):
-        split_listen(text, "x")
+        split_address(text, "x")
 
 
 def test_state_goes_where_the_file_says(tmp_path: Path) -> None:
