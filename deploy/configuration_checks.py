@@ -14,6 +14,7 @@ from topology_sync.strict_json import printable_path
 
 MAX_DATAPATH_ID = 2**64 - 1
 MAX_SECRET_BYTES = 4096
+MAX_ADDRESSES = 64
 _HEX_DATAPATH_ID = re.compile(r"0x[0-9a-fA-F]{1,16}|[0-9a-fA-F]{16}|[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){7}")
 
 
@@ -60,6 +61,35 @@ LinkEnds = Annotated[
     ),
 ]
 """The two ends of a link by name."""
+
+
+def _addresses(value: Any) -> Any:
+    if value is None:
+        return None
+    entries = [value] if isinstance(value, str) else value
+    if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_ADDRESSES:
+        raise ValueError(f'give null, "host:port" or a list of up to {MAX_ADDRESSES} of them')
+    for entry in entries:
+        if not isinstance(entry, str):
+            raise ValueError('give "host:port" like "127.0.0.1:50051"')
+        check_printable(entry)
+    return tuple(entries)
+
+
+Addresses = Annotated[
+    tuple[str, ...] | None,
+    BeforeValidator(_addresses),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "null"},
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MAX_ADDRESSES},
+            ]
+        }
+    ),
+]
+"""Nothing, one address or several."""
 
 
 def check_printable(text: str) -> str:

@@ -43,3 +43,12 @@ class Predictor(Protocol):
     def predict_batch(self, scenario: Scenario, candidates: Sequence[Routing]) -> list[Prediction]:
         """Predict the same scenario under each candidate routing."""
         ...
+
+
+def problem_of(predictor: Predictor) -> str | None:
+    """Why the predictor cannot answer at present, None where nothing is known against it; asks nobody.
+
+    A predictor that lives elsewhere has a property ``problem``; one in this process always answers.
+    """
+    problem: str | None = getattr(predictor, "problem", None)
+    return problem

@@ -45,8 +45,8 @@ class ServerSettings:
             self.tls.check()
         elif not self.insecure and not is_loopback(self.host):
             raise ConfigurationError(
-                "--listen",
-                f"'{self.host}' can be reached by others and there is no TLS",
+                f"{self.host}:{self.port}",
+                "can be reached by others and there is no TLS",
                 "give --tls-ca, --tls-certificate and --tls-key, listen on 127.0.0.1, or say --insecure",
             )
 
@@ -56,7 +56,8 @@ def run(settings: ServerSettings, ready: Callable[[int], None] | None = None) ->
 
     Raises ConfigurationError, UnavailableError, InputError.
     """
-    from gnn_model.service.computing import load_predictor, model_message
+    from gnn_model.predictor_choice import load_predictor
+    from gnn_model.service.computing import model_message
 
     settings.check()
     limits = settings.limits

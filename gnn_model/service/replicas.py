@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import grpc
-from grpc_health.v1 import health  # noqa: F401  (client-side health checks need its descriptors)
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gnn_model.service.limits import MESSAGE_BYTES, RETRY_HINT
 from gnn_model.service.scenario_wire import UnknownScenarioError
@@ -27,9 +27,11 @@ Answer = TypeVar("Answer")
 
 CONNECT_S = 3.0  # how long is waited for any server to be up
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
+HEALTH_PAUSE_S = 0.1
+_SERVICE = "routewright.predictor.v1.Predictor"
 _SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
-    "healthCheckConfig": {"serviceName": "routewright.predictor.v1.Predictor"},
+    "healthCheckConfig": {"serviceName": _SERVICE},
 }
 _OPTIONS = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
@@ -46,26 +48,44 @@ _OPTIONS = (
 
 
 class _Replica:
+    """One address: a channel, and a thread that follows the server's health."""
+
     def __init__(self, address: str, credentials: Any, changed: threading.Condition) -> None:
-        host, port = split_address(address, "predictor.address")
+        host, port = split_address(address, "predictor address")
         self.address = address
+        self.up = False
         target = f"dns:///[{host}]:{port}" if ":" in host else f"dns:///{host}:{port}"
         self.channel = (
             grpc.insecure_channel(target, _OPTIONS)
             if credentials is None
             else grpc.secure_channel(target, credentials, _OPTIONS)
         )
-        self.state: grpc.ChannelConnectivity | None = None
         self._changed = changed
-        self.channel.subscribe(self._on_state, try_to_connect=True)
+        self._closed = threading.Event()
+        threading.Thread(target=self._follow_health, name=f"health of {address}", daemon=True).start()
 
-    @property
-    def up(self) -> bool:
-        return self.state is grpc.ChannelConnectivity.READY
+    def close(self) -> None:
+        self._closed.set()
+        self.channel.close()
 
-    def _on_state(self, state: grpc.ChannelConnectivity) -> None:
+    def _follow_health(self) -> None:
+        question = health_pb2.HealthCheckRequest(service=_SERVICE)
+        while not self._closed.is_set():
+            try:
+                answers = health_pb2_grpc.HealthStub(self.channel).Watch(question, wait_for_ready=True)
+                for answer in answers:
+                    self._set(answer.status == health_pb2.HealthCheckResponse.SERVING)
+                    if not self.up:  # a name may stand for another machine that serves
+                        answers.cancel()
+                        break
+            except (grpc.RpcError, ValueError):  # ValueError: the channel was closed
+                pass
+            self._set(False)
+            self._closed.wait(HEALTH_PAUSE_S)
+
+    def _set(self, up: bool) -> None:
         with self._changed:
-            self.state = state
+            self.up = up
             self._changed.notify_all()
 
 
@@ -131,7 +151,7 @@ class Replicas:
     def close(self) -> None:
         """Close all connections; calls under way fail."""
         for replica in self._replicas:
-            replica.channel.close()
+            replica.close()
 
     def _next(self, tried: set[_Replica], deadline_s: float) -> _Replica | None:
         """The next server that is up, those not tried yet first; None when none comes up in time."""

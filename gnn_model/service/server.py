@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -22,15 +23,18 @@ from gnn_model.service.limits import MESSAGE_BYTES, RETRY_HINT, ServiceLimits
 from gnn_model.service.predictions_wire import prediction_message
 from gnn_model.service.scenario_wire import PackedScenario, ScenarioStore, UnknownScenarioError
 from gnn_model.service.v1 import predictor_pb2 as pb
-from gnn_model.service.v1 import predictor_pb2_grpc as pb_grpc
 from topology_sync.errors import InputError, UnavailableError
+from topology_sync.strict_json import shown
 
 log = logging.getLogger(__name__)
 
 Read = TypeVar("Read")
-SERVICES = tuple(service.full_name for service in pb.DESCRIPTOR.services_by_name.values())
+Message = TypeVar("Message")
+PREDICTOR_SERVICE = "routewright.predictor.v1.Predictor"
+WIRELESS_SERVICE = "routewright.predictor.v1.Wireless"
+SERVICES = (PREDICTOR_SERVICE, WIRELESS_SERVICE)
 READERS = 2
-CLOSING_S = 1.0
+CLOSING_S = 0.3
 OPTIONS = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
     ("grpc.max_send_message_length", MESSAGE_BYTES),
@@ -62,8 +66,12 @@ class PredictionServer:
         self._server = grpc.aio.server(options=OPTIONS)
         predicting = _PredictorService(predictor, self._batches, self._gate, self._readers, limits)
         recommending = _WirelessService(self._powers, self._gate, self._readers, limits)
-        pb_grpc.add_PredictorServicer_to_server(predicting, self._server)  # type: ignore[no-untyped-call]
-        pb_grpc.add_WirelessServicer_to_server(recommending, self._server)  # type: ignore[no-untyped-call]
+        self._server.add_generic_rpc_handlers(
+            (
+                _handlers(PREDICTOR_SERVICE, {"PredictBatch": predicting.predict_batch}),
+                _handlers(WIRELESS_SERVICE, {"RecommendPowers": recommending.recommend_powers}),
+            )
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 
@@ -142,6 +150,8 @@ class _Gate:
         try:
             await asyncio.wait_for(self._empty.wait(), timeout_s)
         except TimeoutError:
+            if not self._open:
+                return
             log.warning("%d calls were not done within %g s of draining", self._open, timeout_s)
 
 
@@ -150,7 +160,22 @@ async def _turn_away(context: Any, error: QueueFullError) -> None:
     await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), hint)
 
 
-class _PredictorService(pb_grpc.PredictorServicer):
+def _handlers(service: str, methods: Mapping[str, Callable[[bytes, Any], Any]]) -> Any:
+    """Handlers that get and give bytes: reading messages is work for the readers, and bad bytes are an InputError."""
+    return grpc.method_handlers_generic_handler(
+        service, {name: grpc.unary_unary_rpc_method_handler(method) for name, method in methods.items()}
+    )
+
+
+def _read(kind: type[Message], data: bytes) -> Message:
+    try:
+        return kind.FromString(data)  # type: ignore[attr-defined, no-any-return]
+    except DecodeError:
+        name = kind.__name__
+        raise InputError("the request", f"is no {name}", f"send a message of {pb.DESCRIPTOR.package}") from None
+
+
+class _PredictorService:
     def __init__(
         self,
         predictor: Predictor,
@@ -166,34 +191,31 @@ class _PredictorService(pb_grpc.PredictorServicer):
         self._limits = limits
         self._store = ScenarioStore(limits)
 
-    async def PredictBatch(  # noqa: N802 (the proto's name)
-        self, request: pb.PredictBatchRequest, context: Any
-    ) -> pb.PredictBatchResponse:
+    async def predict_batch(self, data: bytes, context: Any) -> bytes:
         async with self._gate.admitted(context) as deadline_s:
-            questions = await _in(self._readers, self._questions, request)
-            predictions = await asyncio.wrap_future(
-                self._batches.submit(questions, [question.hops for question in questions], deadline_s)
-            )
-            return await _in(self._readers, self._answer, predictions)
+            questions = await _in(self._readers, self._questions, data)
+            submitted = self._batches.submit(questions, [question.hops for question in questions], deadline_s)
+            return await _in(self._readers, self._answer, await asyncio.wrap_future(submitted))
         raise AssertionError("the gate answers or raises")
 
-    def _questions(self, request: pb.PredictBatchRequest) -> tuple[Question, ...]:
+    def _questions(self, data: bytes) -> tuple[Question, ...]:
+        request = _read(pb.PredictBatchRequest, data)
         if request.predictor and request.predictor != self._model.name:
             raise InputError(
                 "predictor",
-                f"'{request.predictor[:40]}' does not answer here, '{self._model.name}' does",
+                f"{shown(request.predictor)} does not answer here, '{self._model.name}' does",
                 "ask for that or start this server with the other --kind",
             )
         known = self._store.get(PackedScenario(request.scenario.sha256, request.scenario.content))
         return read_candidates(known, request.candidates, self._limits)
 
-    def _answer(self, predictions: Sequence[Prediction]) -> pb.PredictBatchResponse:
-        return pb.PredictBatchResponse(
-            model=self._model, predictions=[prediction_message(prediction) for prediction in predictions]
-        )
+    def _answer(self, predictions: Sequence[Prediction]) -> bytes:
+        messages = [prediction_message(prediction) for prediction in predictions]
+        answer: bytes = pb.PredictBatchResponse(model=self._model, predictions=messages).SerializeToString()
+        return answer
 
 
-class _WirelessService(pb_grpc.WirelessServicer):
+class _WirelessService:
     def __init__(
         self, worker: BatchWorker[Any, Any], gate: _Gate, readers: ThreadPoolExecutor, limits: ServiceLimits
     ) -> None:
@@ -202,24 +224,25 @@ class _WirelessService(pb_grpc.WirelessServicer):
         self._readers = readers
         self._limits = limits
 
-    async def RecommendPowers(  # noqa: N802 (the proto's name)
-        self, request: pb.RecommendPowersRequest, context: Any
-    ) -> pb.RecommendPowersResponse:
+    async def recommend_powers(self, data: bytes, context: Any) -> bytes:
         async with self._gate.admitted(context) as deadline_s:
-            units, weights = await _in(self._readers, self._units, request)
-            found = await asyncio.wrap_future(self._worker.submit(units, weights, deadline_s))
-            return await _in(self._readers, self._answer, found)
+            units, weights = await _in(self._readers, self._units, data)
+            submitted = self._worker.submit(units, weights, deadline_s)
+            return await _in(self._readers, self._answer, await asyncio.wrap_future(submitted))
         raise AssertionError("the gate answers or raises")
 
-    def _units(self, request: pb.RecommendPowersRequest) -> tuple[list[Any], list[int]]:
+    def _units(self, data: bytes) -> tuple[list[Any], list[int]]:
         read_layouts, read_method, _ = _wireless()
+        request = _read(pb.RecommendPowersRequest, data)
         method = read_method(request.method)
         layouts = read_layouts(request.layouts, self._limits)
         return [(layout, method) for layout in layouts], [len(layout.links) ** 2 for layout in layouts]
 
-    def _answer(self, found: Sequence[Any]) -> pb.RecommendPowersResponse:
+    def _answer(self, found: Sequence[Any]) -> bytes:
         _, _, powers_message = _wireless()
-        return pb.RecommendPowersResponse(powers=[powers_message(item) for item in found], version=installed_version())
+        messages = [powers_message(item) for item in found]
+        answer: bytes = pb.RecommendPowersResponse(powers=messages, version=installed_version()).SerializeToString()
+        return answer
 
 
 def _wireless() -> tuple[Any, Any, Any]:
