@@ -88,7 +88,10 @@ def build_report(
         and (scenario.kind != "hotspot" or bool(violated_before)),
         "classes": classes,
         "demands": demands,
-        "predicted_vs_measured": _prediction_errors(figures["after"], scenario, predicted),
+        "predicted_vs_measured": {
+            "predictor": applied[-1].get("search", {}).get("predictor") if applied else None,
+            **_prediction_errors(figures["after"], scenario, predicted),
+        },
         "update": _update(table, applied, scenario),
         "times_s": {"discover": extras.discover_s, **_times(scenario, table, timeline, applied)},
         "plan": _plan_rows(applied),

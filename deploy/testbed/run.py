@@ -48,13 +48,17 @@ SURGE_SEED = 1_000_003
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What to run.  ``duration_s`` None: as short as the scenario allows.  ``keep`` gets a copy of all files."""
+    """What to run.  ``duration_s`` None: as short as the scenario allows.  ``keep`` gets a copy of all files.
+
+    ``predictor`` is the kind that the optimizer embeds.
+    """
 
     topology_name: str
     kind: Kind = "hotspot"
     seed: int = 1
     duration_s: float | None = None
     keep: Path | None = None
+    predictor: str = "gnn"
 
 
 def run_testbed(options: RunOptions, source: Scenario, progress: Progress) -> dict[str, Any]:
@@ -99,7 +103,9 @@ class _Run:
                 network.start()
             control = ControlProcesses(self._directory, original)
             stack.callback(control.stop)
-            configuration = write_operator_files(self._directory, scenario, OPENFLOW_PORT, control.api_port)
+            configuration = write_operator_files(
+                self._directory, scenario, OPENFLOW_PORT, control.api_port, self._options.predictor
+            )
             self._start_controller(control, network, configuration)
             traffic = self._prepare_traffic(network)
             stack.callback(traffic.stop, 0.0)

@@ -47,6 +47,10 @@ _OPTIONS = (
 )
 
 
+# A server that ends in the middle of a call cancels it; connections that break there may say UNKNOWN.
+_SERVER_GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN)
+
+
 class _Replica:
     """One address: a channel, and a thread that follows the server's health."""
 
@@ -137,7 +141,7 @@ class Replicas:
                 asked_s = _hint_s(error)
                 if asked_s is not None:
                     hint_s = asked_s if hint_s is None else min(hint_s, asked_s)
-                elif error.code() is not grpc.StatusCode.UNAVAILABLE:
+                elif error.code() not in _SERVER_GONE:
                     raise _meaning(error, replica.address, timeout_s) from None
             tried.add(replica)
             if len(tried) == len(self._replicas):

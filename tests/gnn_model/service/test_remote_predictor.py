@@ -122,7 +122,7 @@ def test_when_a_server_goes_its_callers_go_to_the_other(serve: Serve) -> None:
         for thread in threads:
             thread.join(TIMEOUT_S)
         assert again.running
-    assert failures == []
+    assert failures == [], [repr(failure) for failure in failures[:3]]
 
 
 def test_what_a_server_turns_away_is_asked_again_as_it_said(serve: Serve) -> None:
