@@ -62,11 +62,8 @@ def run(
         raise InputError("--duration", f"is {duration:g}", "give 45 to 3600 seconds")
     source = load_scenario(topology)
     signal.signal(signal.SIGTERM, _interrupt)  # so that everything is taken away then too
-    result = run_testbed(
-        RunOptions(topology, kind, seed, duration, keep, predictor.value),
-        source,
-        Progress(Console(file=sys.stderr, soft_wrap=True)),
-    )
+    options = RunOptions(topology, kind, seed, duration, keep, predictor.value)
+    result = run_testbed(options, source, Progress(Console(file=sys.stderr, soft_wrap=True)))
     text = json.dumps(result, indent=1, allow_nan=False)
     if report is not None:
         try:

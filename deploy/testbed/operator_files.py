@@ -33,11 +33,8 @@ def write_operator_files(
         directory / "inventory.json",
     )
     file = directory / "routewright.yaml"
-    file.write_text(
-        yaml.safe_dump(
-            configuration_data(topology, openflow_port, api_port, predictor), sort_keys=False, default_flow_style=None
-        )
-    )
+    data = configuration_data(topology, openflow_port, api_port, predictor)
+    file.write_text(yaml.safe_dump(data, sort_keys=False, default_flow_style=None))
     return file
 
 
