@@ -12,19 +12,24 @@ import httpx
 import pytest
 
 from gnn_model.analytic import AnalyticPredictor
-from gnn_model.predictor import Prediction
+from gnn_model.gnn_predictor import GnnPredictor
+from gnn_model.predictor import Prediction, Predictor
 from gnn_model.service import replicas
 from gnn_model.service.remote_predictor import RemotePredictor
 from gnn_model.service.server import PredictionServer
 from optimizer.api import make_api
+from optimizer.candidates import CandidatePaths, UsableLinks
 from optimizer.closed_loop import ClosedLoop
 from optimizer.controller_client import ControllerClient
+from optimizer.goals import goal_table
 from optimizer.history import History
+from optimizer.local_search import SearchLimits, SearchResult, search
 from optimizer.metrics import Metrics
 from optimizer.planning import make_predictor
 from optimizer.predictor_watch import REST_S, PredictorWatch
 from optimizer.settings import OptimizerSettings, PredictorSettings
-from tests.gnn_model.service.serving import free_port
+from tests.gnn_model.service.serving import RunningServer, free_port
+from tests.optimizer.test_local_search import GOALS, random_scenario
 from topology_sync.errors import UnavailableError
 from topology_sync.routing import Routing
 from topology_sync.scenario import Scenario
@@ -137,3 +142,34 @@ def test_the_watch_rests_after_a_failure() -> None:
     now[0] = REST_S + 0.1
     watch.look()
     assert watch.problem is None
+
+
+def test_a_server_lost_in_the_middle_of_a_search_does_not_change_the_decision() -> None:
+    """The learned model behind two servers, one of which goes after the third question; then the embedded model."""
+    scenario = random_scenario(3)
+    embedded = GnnPredictor()
+    servers = [RunningServer(embedded, None, None, 0) for _ in range(2)]
+    questions = 0
+
+    class Watched(RemotePredictor):
+        def predict_batch(self, scenario: Scenario, candidates: Sequence[Routing]) -> list[Prediction]:
+            nonlocal questions
+            questions += 1
+            if questions == 3:
+                servers[0].drain(0.0)
+            return super().predict_batch(scenario, candidates)
+
+    def decision(predictor: Predictor) -> SearchResult:
+        table = goal_table(scenario.traffic, GOALS)
+        candidates = CandidatePaths(scenario.topology, UsableLinks.all_of(scenario.topology))
+        return search(scenario, table, predictor, candidates, SearchLimits(60.0, max_changes=6))
+
+    with Watched([server.address for server in servers], "gnn") as remote:
+        found = decision(remote)
+    servers[1].drain(0.0)
+    expected = decision(embedded)
+    assert questions > 5
+    assert not servers[0].running
+    assert found.changed == expected.changed != ()
+    assert found.routing == expected.routing
+    assert found.after.delay_s == pytest.approx(expected.after.delay_s, rel=1e-5)
