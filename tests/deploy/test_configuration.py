@@ -149,7 +149,7 @@ BAD: list[tuple[tuple[Any, ...], Any, str]] = [
     (("predictor", "kind"), "oracle", "predictor.kind: is 'oracle'; it should be 'gnn' or 'analytic'"),
     (("predictor", "address"), "h", "predictor.address: 'h' has no port from 1 to 65535"),
     (("predictor", "address"), 5, 'predictor.address: is 5; give null, "host:port" or a list'),
-    (("predictor", "address"), [], 'predictor.address: is []; give null, "host:port" or a list'),
+    (("predictor", "address"), [], 'predictor.address: is an empty list; give null, "host:port" or a list'),
     (("predictor", "address"), ["h:1", 2], 'predictor.address: is a list; give "host:port"'),
     (("predictor", "address"), ["h:1", "h"], "predictor.address[1]: 'h' has no port from 1 to 65535"),
     (("predictor", "address"), ["h:1", "i:1", "h:1"], "predictor.address[2]: 'h:1' is there before"),
