@@ -94,8 +94,7 @@ def bench_service(source: Scenario, settings: LoadSettings, say: Callable[[str],
         alone = _alone(calls[0], running.addresses, settings.kind)
         killed = None
         if settings.replicas > 1:
-            third = len(calls) // 3
-            killed = put_load(calls, running.addresses, settings, lambda done: done == third and running.kill(0))
+            killed = put_load(calls, running.addresses, settings, _once(len(calls) // 3, lambda: running.kill(0)))
             say(f"one killed on the way: {asked / killed.seconds:.0f} candidates/s, {len(killed.errors)} errors")
     say("the same to the embedded predictor")
     embedded = load_predictor(settings.kind)
@@ -120,6 +119,16 @@ def bench_service(source: Scenario, settings: LoadSettings, say: Callable[[str],
         "alone": {**alone, "embedded_p50_s": _median_alone(embedded, calls[0])},
         "embedded_candidates_per_s": asked / embedded_s,
     }
+
+
+def _once(at: int, action: Callable[[], None]) -> Callable[[int], None]:
+    """Carry out ``action`` when so many calls are done."""
+
+    def progress(done: int) -> None:
+        if done == at:
+            action()
+
+    return progress
 
 
 def make_calls(source: Scenario, settings: LoadSettings) -> list[Call]:
@@ -162,7 +171,7 @@ def put_load(
     calls: Sequence[Call],
     addresses: Sequence[str],
     settings: LoadSettings,
-    progress: Callable[[int], Any] = lambda done: None,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> LoadResult:
     """All calls by ``settings.clients`` callers at once; ``progress`` gets the number of calls done."""
     result = LoadResult(answers=[None] * len(calls))
