@@ -87,17 +87,19 @@ def bench_service(source: Scenario, settings: LoadSettings, say: Callable[[str],
 
     calls = make_calls(source, settings)
     asked = sum(len(call.routings) for call in calls)
+    embedded = load_predictor(settings.kind)
+    embedded_alone_s = _times_alone(embedded, calls[0])
     say(f"{asked} candidates in {len(calls)} calls of {settings.clients} clients, {settings.replicas} servers")
     with servers(settings) as running:
         steady = put_load(calls, running.addresses, settings)
         say(f"all servers up: {asked / steady.seconds:.0f} candidates/s, {len(steady.errors)} errors")
-        alone = _alone(calls[0], running.addresses, settings.kind)
+        with RemotePredictor(running.addresses, settings.kind) as remote:
+            remote_alone_s = _times_alone(remote, calls[0])
         killed = None
         if settings.replicas > 1:
             killed = put_load(calls, running.addresses, settings, _once(len(calls) // 3, lambda: running.kill(0)))
             say(f"one killed on the way: {asked / killed.seconds:.0f} candidates/s, {len(killed.errors)} errors")
     say("the same to the embedded predictor")
-    embedded = load_predictor(settings.kind)
     began_s = time.perf_counter()
     expected = [embedded.predict_batch(call.scenario, call.routings) for call in calls]
     embedded_s = time.perf_counter() - began_s
@@ -116,7 +118,7 @@ def bench_service(source: Scenario, settings: LoadSettings, say: Callable[[str],
         },
         "one_killed": killed
         and {**killed.figures(asked), "largest_relative_difference": largest_difference(killed.answers, expected)},
-        "alone": {**alone, "embedded_p50_s": _median_alone(embedded, calls[0])},
+        "alone": {**_quantiles("remote", remote_alone_s), **_quantiles("embedded", embedded_alone_s)},
         "embedded_candidates_per_s": asked / embedded_s,
     }
 
@@ -223,26 +225,18 @@ def _difference(mine: FloatArray, theirs: FloatArray) -> float:
     return float(np.nanmax(np.abs(mine - theirs) / scale, initial=0.0))
 
 
-def _alone(call: Call, addresses: Sequence[str], kind: str) -> dict[str, float]:
-    """What one caller waits for one candidate when nobody else asks."""
-    with RemotePredictor(addresses, kind) as remote:
-        return {
-            "remote_p50_s": _median_alone(remote, call),
-            "remote_p99_s": float(np.quantile(_times_alone(remote, call), 0.99)),
-        }
-
-
-def _median_alone(predictor: Predictor, call: Call) -> float:
-    return float(np.median(_times_alone(predictor, call)))
-
-
 def _times_alone(predictor: Predictor, call: Call) -> list[float]:
+    """What one caller waits for one candidate when nobody else asks."""
     times = []
     for number in range(ALONE_CALLS):
         began_s = time.perf_counter()
         predictor.predict_batch(call.scenario, [call.routings[number % len(call.routings)]])
         times.append(time.perf_counter() - began_s)
     return times
+
+
+def _quantiles(name: str, times_s: Sequence[float]) -> dict[str, float]:
+    return {f"{name}_p{part}_s": float(np.quantile(times_s, part / 100)) for part in (50, 99)}
 
 
 class Servers:

@@ -57,7 +57,7 @@ def service(
         alone = found["alone"]
         typer.echo(
             f"one caller, one candidate: {1e3 * alone['remote_p50_s']:.2f} ms (p99 {1e3 * alone['remote_p99_s']:.2f}),"
-            f" embedded {1e3 * alone['embedded_p50_s']:.2f} ms; embedded {found['embedded_candidates_per_s']:.0f}"
+            f" embedded {1e3 * alone['embedded_p50_s']:.2f} ms (p99 {1e3 * alone['embedded_p99_s']:.2f}); embedded {found['embedded_candidates_per_s']:.0f}"
             " candidates/s in one thread"
         )
     good = all(not load["errors"] and load["largest_relative_difference"] <= LARGEST_DIFFERENCE for load in loads)
