@@ -10,9 +10,10 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from deploy.configuration_checks import is_loopback, read_secret, resolve, split_listen
+from deploy.configuration_checks import read_secret, resolve
 from deploy.configuration_format import Configuration, default_state_directory
 from deploy.strict_yaml import read_yaml
+from topology_sync.addresses import is_loopback, split_address
 from topology_sync.errors import ConfigurationError, InputError
 from topology_sync.scenario_json import read_scenario
 from topology_sync.strict_json import printable, printable_path, shown, suggestion
@@ -44,8 +45,8 @@ def configuration_from_data(data: object, directory: Path = Path()) -> Configura
     _check_classes(configuration)
     _check_listeners(configuration)
     _check_network(configuration)
-    _check_version_limits(configuration)
     configuration.located(directory, _inventory(configuration, directory))
+    _check_predictor(configuration)
     if configuration.api.token_file is not None:
         read_secret(configuration.path(configuration.api.token_file), "api.token_file")
     configuration.controller_socket()
@@ -118,8 +119,8 @@ def _check_classes(configuration: Configuration) -> None:
 
 
 def _check_listeners(configuration: Configuration) -> None:
-    southbound = split_listen(configuration.southbound.listen, "southbound.listen")
-    api = split_listen(configuration.api.listen, "api.listen")
+    southbound = split_address(configuration.southbound.listen, "southbound.listen")
+    api = split_address(configuration.api.listen, "api.listen")
     if southbound == api:
         raise ConfigurationError("api.listen", "is the address of southbound.listen too", "give it another port")
     if not is_loopback(api[0]) and configuration.api.token_file is None:
@@ -163,12 +164,46 @@ def _check_network(configuration: Configuration) -> None:
             )
 
 
-def _check_version_limits(configuration: Configuration) -> None:
-    """What the format has room for and this version does not do is refused, not ignored."""
-    if configuration.predictor.kind == "gnn":
-        raise ConfigurationError("predictor.kind", "gnn is not part of this version", "give analytic")
-    if configuration.predictor.address is not None:
-        raise ConfigurationError("predictor.address", "a predictor server is not part of this version", "give null")
+def _check_predictor(configuration: Configuration) -> None:
+    """Addresses that can be, nothing that would silently do nothing, files that are there.  After ``located``."""
+    chosen = configuration.predictor
+    places = _address_places(chosen.address)
+    addresses = [split_address(text, place) for place, text in places]
+    for index, (place, text) in enumerate(places):
+        if addresses[index] in addresses[:index]:
+            raise ConfigurationError(place, f"{shown(text)} is there before", "name every server once")
+    for key, given in (("tls", chosen.tls is not None), ("start", chosen.start)):
+        if given and not addresses:
+            raise ConfigurationError(f"predictor.{key}", "is set, and predictor.address is null", "give the address")
+    if chosen.weights is not None:
+        if chosen.kind != "gnn":
+            raise ConfigurationError("predictor.weights", "is set, and kind analytic has none", "remove it")
+        if addresses and not chosen.start:
+            remedy = "give them to `routewright predictor --weights` there"
+            raise ConfigurationError("predictor.weights", "is set, and the model is elsewhere", remedy)
+        if not configuration.path(chosen.weights).is_file():
+            problem = f"{printable_path(str(configuration.path(chosen.weights)))} is no file"
+            raise ConfigurationError("predictor.weights", problem, "give the .safetensors file")
+    if chosen.start:
+        if len(addresses) > 1 or not is_loopback(addresses[0][0]):
+            remedy = 'give one address of this machine, like "127.0.0.1:50051"'
+            raise ConfigurationError("predictor.start", "starts one server, on loopback", remedy)
+        for name in ("southbound", "api"):
+            place = f"{name}.listen"
+            if addresses[0] == split_address(getattr(configuration, name).listen, place):
+                raise ConfigurationError("predictor.address", f"is the address of {place} too", "give another port")
+    tls = configuration.predictor_settings().tls
+    if tls is not None:
+        try:
+            tls.check()
+        except ConfigurationError as error:
+            raise ConfigurationError(f"predictor.{error.place}", error.problem, error.remedy) from None
+
+
+def _address_places(addresses: tuple[str, ...] | None) -> list[tuple[str, str]]:
+    """Place in the file and text of every address."""
+    given = addresses or ()
+    return [("predictor.address" + (f"[{index}]" if len(given) > 1 else ""), text) for index, text in enumerate(given)]
 
 
 def _inventory(configuration: Configuration, directory: Path) -> tuple[Link, ...]:

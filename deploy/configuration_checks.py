@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import stat
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from topology_sync.errors import ConfigurationError
-from topology_sync.strict_json import printable_path, shown
+from topology_sync.strict_json import printable_path
 
 MAX_DATAPATH_ID = 2**64 - 1
 MAX_SECRET_BYTES = 4096
+MAX_ADDRESSES = 64
 _HEX_DATAPATH_ID = re.compile(r"0x[0-9a-fA-F]{1,16}|[0-9a-fA-F]{16}|[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){7}")
-_HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]{0,62})(\.[A-Za-z0-9-]{1,63})*\.?")
 
 
 def _datapath_id(value: Any) -> Any:
@@ -64,6 +63,35 @@ LinkEnds = Annotated[
 """The two ends of a link by name."""
 
 
+def _addresses(value: Any) -> Any:
+    if value is None:
+        return None
+    entries = [value] if isinstance(value, str) else value
+    if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_ADDRESSES:
+        raise ValueError(f'give null, "host:port" or a list of up to {MAX_ADDRESSES} of them')
+    for entry in entries:
+        if not isinstance(entry, str):
+            raise ValueError('give "host:port" like "127.0.0.1:50051"')
+        check_printable(entry)
+    return tuple(entries)
+
+
+Addresses = Annotated[
+    tuple[str, ...] | None,
+    BeforeValidator(_addresses),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "null"},
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MAX_ADDRESSES},
+            ]
+        }
+    ),
+]
+"""Nothing, one address or several."""
+
+
 def check_printable(text: str) -> str:
     """Names and paths stand in messages and logs, so they hold nothing that moves a cursor or breaks a line."""
     if not text.isprintable():
@@ -84,32 +112,6 @@ def resolve(directory: Path, text: str) -> Path:
         return directory / Path(text).expanduser()
     except RuntimeError:  # ~user of no user
         return directory / text
-
-
-def split_listen(text: str, place: str) -> tuple[str, int]:
-    """Host and port of ``127.0.0.1:6653``, ``[::1]:6653`` or ``name:6653``.  Raises ConfigurationError at ``place``."""
-    host, _, port = text.rpartition(":")
-    remedy = 'give "host:port" like "127.0.0.1:6653"'
-    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536):
-        raise ConfigurationError(place, f"{shown(text)} has no port from 1 to 65535", remedy)
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if bare == host and _HOST_NAME.fullmatch(host) and not re.fullmatch(r"[0-9.]+", host):
-        return host, int(port)
-    try:
-        address = ipaddress.ip_address(bare)
-    except ValueError:
-        raise ConfigurationError(place, f"{shown(text)} has no valid host", remedy) from None
-    if (address.version == 6) != (bare != host):
-        raise ConfigurationError(place, f"{shown(text)} has no valid host", 'write IPv6 as "[::1]:6653"')
-    return bare, int(port)
-
-
-def is_loopback(host: str) -> bool:
-    """Can only this machine reach a listener on ``host``?"""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.rstrip(".").lower() == "localhost"
 
 
 def read_secret(path: Path, place: str) -> str:

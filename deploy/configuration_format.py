@@ -13,15 +13,24 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from controller.settings import ControllerSettings, StaticHost, TrafficClass
 from deploy.configuration_checks import (
+    Addresses,
     DatapathId,
     LinkEnds,
     check_printable,
     read_secret,
     refuse_tls,
     resolve,
-    split_listen,
 )
-from optimizer.settings import ClassGoal, MaintenanceSettings, OptimizerSettings, SafetySettings
+from gnn_model.service.process import ServerSettings
+from gnn_model.service.tls import TlsFiles
+from optimizer.settings import (
+    ClassGoal,
+    MaintenanceSettings,
+    OptimizerSettings,
+    PredictorSettings,
+    SafetySettings,
+)
+from topology_sync.addresses import split_address
 from topology_sync.errors import ConfigurationError
 from topology_sync.scenario import SlaGoal
 from topology_sync.topology import Link
@@ -90,13 +99,30 @@ class SafetySection(Section):
     """Go back when the measurement is worse than before."""
 
 
-class PredictorSection(Section):
-    """Which model predicts delay, jitter and loss."""
+class PredictorTlsSection(Section):
+    """Mutual TLS with predictor servers: PEM files."""
 
-    kind: Literal["gnn", "analytic"] = "analytic"
-    """``analytic`` is the queueing model; ``gnn`` is not part of this version."""
-    address: Name | None = None
-    """null: inside the optimizer; "host:port" of a predictor server is not part of this version."""
+    ca: FilePath
+    """Certificate of the authority that signed the servers' certificates."""
+    certificate: FilePath
+    """Own certificate (chain)."""
+    key: FilePath
+    """Key of the own certificate, not readable by everybody."""
+
+
+class PredictorSection(Section):
+    """Which model predicts delay, jitter and loss, and where it runs."""
+
+    kind: Literal["gnn", "analytic"] = "gnn"
+    """``gnn`` is the learned model, ``analytic`` the queueing model that it corrects."""
+    weights: FilePath | None = None
+    """Weights of your own training for ``gnn`` (.safetensors beside its card); null: those shipped."""
+    address: Addresses = None
+    """null: inside the optimizer; "host:port" of a predictor server, or a list of several that share the work."""
+    tls: PredictorTlsSection | None = None
+    """Certificates towards the servers; null: without TLS."""
+    start: bool = False
+    """true: ``routewright run`` starts the server itself, at ``address``, which must be on this machine."""
 
 
 class MaintenanceSection(Section):
@@ -223,7 +249,7 @@ class Configuration(Section):
     def controller_settings(self, state_directory: Path | None = None) -> ControllerSettings:
         """Settings of the controller process; its own state goes to ``controller`` below the state directory."""
         state = self.state_path if state_directory is None else state_directory
-        host, port = split_listen(self.southbound.listen, "southbound.listen")
+        host, port = split_address(self.southbound.listen, "southbound.listen")
         return ControllerSettings(
             state_directory=str(state / "controller"),
             openflow_host=host,
@@ -251,7 +277,7 @@ class Configuration(Section):
         Reads the token file.  Raises ConfigurationError where that is missing, empty or open to others.
         """
         state = self.state_path if state_directory is None else state_directory
-        host, port = split_listen(self.api.listen, "api.listen")
+        host, port = split_address(self.api.listen, "api.listen")
         token_file = self.api.token_file
         return OptimizerSettings(
             controller=f"unix:{self.controller_socket(state_directory)}",
@@ -261,13 +287,32 @@ class Configuration(Section):
             after_sla=self.objective.after_sla,
             safety=SafetySettings(**self.safety.model_dump()),
             maintenance=MaintenanceSettings(tuple(self.maintenance.links), tuple(self.maintenance.nodes)),
-            predictor_kind=self.predictor.kind,
-            predictor_address=self.predictor.address,
+            predictor=self.predictor_settings(),
             transmission_delay=self.network.transmission_delay,
             api_host=host,
             api_port=port,
             api_token=None if token_file is None else read_secret(self.path(token_file), "api.token_file"),
         )
+
+    def predictor_settings(self) -> PredictorSettings:
+        """Who predicts for the optimizer; weights are the server's business where there is one."""
+        chosen = self.predictor
+        weights = None if chosen.weights is None or chosen.address else self.path(chosen.weights)
+        return PredictorSettings(chosen.kind, chosen.address or (), self._predictor_tls(), weights)
+
+    def predictor_server_settings(self) -> ServerSettings:
+        """Settings of a predictor process at ``predictor.address``.  Raises ConfigurationError where there is none."""
+        chosen = self.predictor
+        if chosen.address is None or len(chosen.address) != 1:
+            problem = "is null" if chosen.address is None else "names several servers"
+            raise ConfigurationError("predictor.address", problem, 'give the one to start, like "127.0.0.1:50051"')
+        host, port = split_address(chosen.address[0], "predictor.address")
+        weights = None if chosen.weights is None else self.path(chosen.weights)
+        return ServerSettings(host, port, chosen.kind, weights, tls=self._predictor_tls())
+
+    def _predictor_tls(self) -> TlsFiles | None:
+        tls = self.predictor.tls
+        return None if tls is None else TlsFiles(self.path(tls.ca), self.path(tls.certificate), self.path(tls.key))
 
 
 def _goal(entry: ClassSection) -> SlaGoal:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from gnn_model.service.options import TlsCaOption, TlsCertificateOption, TlsKeyOption
+
 ConfigurationFile = Annotated[Path, typer.Option("--config", help="The operator's configuration (YAML).")]
 
 
@@ -19,15 +21,16 @@ def register(app: typer.Typer) -> None:
 
 
 def run(config: ConfigurationFile) -> int:
-    """Run and supervise all that one machine needs: controller and optimizer."""
+    """Run and supervise all that one machine needs: controller, optimizer, and the predictor where it is asked for."""
     import sys
 
     from deploy.configuration import read_configuration
     from deploy.supervisor import Service, Supervisor
 
-    read_configuration(config)  # refuse a bad file once and here, not in every child
+    configuration = read_configuration(config)  # refuse a bad file once and here, not in every child
     own = (sys.executable, "-u", "-m", "deploy.cli")
-    services = [Service(name, (*own, name, "--config", str(config))) for name in ("controller", "optimizer")]
+    names = (*(("predictor",) if configuration.predictor.start else ()), "controller", "optimizer")
+    services = [Service(name, (*own, name, "--config", str(config))) for name in names]
     return Supervisor(services).run()
 
 
@@ -60,13 +63,46 @@ def optimizer(config: ConfigurationFile) -> int:
     return run_optimizer(settings)
 
 
-def predictor(config: ConfigurationFile) -> int:
-    """A predictor of its own process; this version has it inside the optimizer."""
-    from deploy.configuration import read_configuration
+def predictor(
+    config: Annotated[
+        Path | None, typer.Option("--config", help="The operator's configuration; listens at its predictor.address.")
+    ] = None,
+    listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Instead of --config: where to listen.")
+    ] = None,
+    kind: Annotated[str | None, typer.Option(help="gnn (default) or analytic.")] = None,
+    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights of gnn; else those shipped.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    tls_ca: TlsCaOption = None,
+    tls_certificate: TlsCertificateOption = None,
+    tls_key: TlsKeyOption = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Listen without TLS where others can reach it.")] = False,
+    drain: Annotated[float, typer.Option(min=0, max=3600, help="Seconds that open calls get when it ends.")] = 10.0,
+) -> int:
+    """Run a predictor server alone: optimizers, commands and other programs ask it by gRPC."""
+    import logging
+    from dataclasses import replace
 
-    read_configuration(config)
-    typer.echo("the predictor of this version runs inside the optimizer; there is nothing to start", err=True)
-    return 1
+    from gnn_model.service.options import tls_files
+    from gnn_model.service.process import ServerSettings
+    from gnn_model.service.process import run as run_server
+    from topology_sync.addresses import split_address
+    from topology_sync.errors import InputError
+
+    if (config is None) == (listen is None):
+        raise InputError("predictor", "needs --config FILE or --listen HOST:PORT", "give one of them")
+    if config is not None:
+        from deploy.configuration import read_configuration
+
+        if insecure or any(option is not None for option in (kind, weights, tls_ca, tls_certificate, tls_key)):
+            raise InputError("--config", "holds kind, weights and certificates already", "leave the other options out")
+        settings = replace(read_configuration(config).predictor_server_settings(), device=device, drain_s=drain)
+    else:
+        tls = tls_files(tls_ca, tls_certificate, tls_key)
+        host, port = split_address(listen or "", "--listen")
+        settings = ServerSettings(host, port, kind or "gnn", weights, device, tls, insecure, drain)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    return run_server(settings)
 
 
 def write_private(file: Path, text: str) -> Path:

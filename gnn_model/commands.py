@@ -10,6 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gnn_model.service.options import (
+    AddressOption,
+    TlsCaOption,
+    TlsCertificateOption,
+    TlsKeyOption,
+    addresses_of,
+    tls_files,
+)
+
 if TYPE_CHECKING:
     from gnn_model.packet_simulator.simulator import PacketSimulator, Simulation
     from gnn_model.predictor import Prediction, Predictor
@@ -40,16 +49,25 @@ def register(app: typer.Typer) -> None:
 
 def predict(
     scenario: ScenarioArgument,
-    predictor: Annotated[PredictorName, typer.Option(help="Who predicts.")] = PredictorName.ANALYTIC,
+    predictor: Annotated[PredictorName, typer.Option(help="Who predicts.")] = PredictorName.GNN,
+    address: AddressOption = None,
+    tls_ca: TlsCaOption = None,
+    tls_certificate: TlsCertificateOption = None,
+    tls_key: TlsKeyOption = None,
     demands: DemandsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Predict delay, 99th percentile, jitter and loss of every demand, and load and loss of every link."""
     import time
 
+    from gnn_model.predictor_choice import open_predictor
+    from topology_sync.errors import InputError
     from topology_sync.sources import load_scenario
 
-    chosen = predictor_named(predictor)
+    addresses, tls = addresses_of(address), tls_files(tls_ca, tls_certificate, tls_key)
+    if addresses and predictor is PredictorName.SIMULATOR:
+        raise InputError("--address", "is given, and no server simulates", "leave it out")
+    chosen = open_predictor(predictor.value, addresses, tls) if addresses else predictor_named(predictor)
     question = load_scenario(scenario, demands=demands)
     started = time.perf_counter()
     prediction = chosen.predict(question)
@@ -92,25 +110,9 @@ def simulate(
 
 def predictor_named(name: PredictorName) -> Predictor:
     """Make the predictor.  Raises UnavailableError where a library that it needs is not installed."""
-    from gnn_model.analytic import AnalyticPredictor
+    from gnn_model.predictor_choice import load_predictor
 
-    if name is PredictorName.ANALYTIC:
-        return AnalyticPredictor()
-    if name is PredictorName.SIMULATOR:
-        return _simulator()
-    return _learned()
-
-
-def _learned() -> Predictor:
-    from topology_sync.errors import UnavailableError
-
-    try:
-        from gnn_model.gnn_predictor import GnnPredictor
-    except ModuleNotFoundError as missing:
-        if missing.name not in ("torch", "safetensors"):
-            raise
-        raise UnavailableError("the learned model needs torch; install routewright[model]") from None
-    return GnnPredictor()
+    return _simulator() if name is PredictorName.SIMULATOR else load_predictor(name.value)
 
 
 def _simulator(**settings: Any) -> PacketSimulator:

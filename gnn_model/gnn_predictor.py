@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +30,25 @@ from topology_sync.scenario import Scenario
 from topology_sync.values import FloatArray, IntArray, float_array
 
 HOPS_AT_ONCE = 8_000  # hops of candidates that torch runs together: more fall out of the processor's cache
+HOPS_AT_ONCE_GPU = 512_000  # a GPU is idle below some hundred thousand hops
+
+
+class _Candidate(NamedTuple):
+    """A routing to be predicted, and the question (by number) that it belongs to."""
+
+    question: int
+    scenario: Scenario
+    solver: RoutingSolver
+    routing: Routing
+
+
+class _Solved(NamedTuple):
+    """A candidate whose fixed point is known, and the question (by number) that it belongs to."""
+
+    question: int
+    scenario: Scenario
+    routing: SolvedRouting
+    graph: GraphTensors
 
 
 class GnnPredictor:
@@ -40,10 +60,10 @@ class GnnPredictor:
 
     name = "gnn"
 
-    def __init__(self, weights: Path = SHIPPED, threads: int | None = None) -> None:
+    def __init__(self, weights: Path = SHIPPED, threads: int | None = None, device: str = "cpu") -> None:
         """Raises ModelFileError (one line) where the weights are missing, damaged or not for this version."""
         model, self.card = load_model(weights)
-        self._use(model, threads)
+        self._use(model.to(torch.device(device)), threads)
 
     @classmethod
     def of_model(cls, model: RouteNet, threads: int | None = None, engine: bool = True) -> GnnPredictor:
@@ -60,26 +80,18 @@ class GnnPredictor:
         self._threads = threads or len(os.sched_getaffinity(0))
         self._pool = ThreadPoolExecutor(self._threads) if self._engine is not None and self._threads > 1 else None
 
+    @property
+    def device(self) -> str:
+        """Where the network runs: ``cpu`` or ``cuda``."""
+        return self._device.type
+
     def predict(self, scenario: Scenario) -> Prediction:
         """Predict one scenario as it stands.  Demands with rate 0 get what a packet of theirs would see."""
         return self.predict_batch(scenario, [scenario.routing])[0]
 
     def predict_batch(self, scenario: Scenario, candidates: Sequence[Routing]) -> list[Prediction]:
         """Predict each candidate routing; a prediction does not depend on the other candidates."""
-        solver = RoutingSolver(scenario)
-        engine, pool = self._engine, self._pool
-        if engine is None:
-            return self._by_torch(scenario, solver, candidates)
-
-        def one(candidate: Routing, helpers: ThreadPoolExecutor | None) -> Prediction:
-            solved = solver.solve(candidate, helpers)
-            graph = tensors_of_solved(scenario, solved)
-            batch, predicted = engine.run(graph, helpers)
-            return _prediction(scenario, solved, graph, _in_order(batch, predicted))
-
-        if pool is None or len(candidates) < 2:
-            return [one(candidate, pool) for candidate in candidates]
-        return list(pool.map(lambda candidate: one(candidate, None), candidates))
+        return self.predict_many([(scenario, candidates)])[0]
 
     @property
     def model(self) -> RouteNet:
@@ -98,30 +110,58 @@ class GnnPredictor:
         engine = self._engine or Engine(self._model)
         return RoutingJudge(scenario, lambda held: _hold(held, engine, self._pool), self._threads)
 
-    def _by_torch(self, scenario: Scenario, solver: RoutingSolver, candidates: Sequence[Routing]) -> list[Prediction]:
-        predictions: list[Prediction] = []
-        waiting: list[tuple[SolvedRouting, GraphTensors]] = []
-        hops = 0
-        for candidate in candidates:
-            solved = solver.solve(candidate)
-            graph = tensors_of_solved(scenario, solved)
-            if waiting and hops + len(graph.hop_queue) > HOPS_AT_ONCE and self._device.type == "cpu":
-                predictions += self._run(scenario, waiting)
-                waiting, hops = [], 0
-            waiting.append((solved, graph))
-            hops += len(graph.hop_queue)
-        return predictions + (self._run(scenario, waiting) if waiting else [])
+    def predict_many(self, questions: Sequence[tuple[Scenario, Sequence[Routing]]]) -> list[list[Prediction]]:
+        """Predict the candidates of several scenarios, all of them side by side; one list per scenario."""
+        answers: list[list[Prediction]] = [[] for _ in questions]
+        work = [
+            _Candidate(number, scenario, solver, candidate)
+            for number, (scenario, candidates) in enumerate(questions)
+            for solver in (RoutingSolver(scenario),)
+            for candidate in candidates
+        ]
+        engine, pool = self._engine, self._pool
+        if engine is None:
+            self._by_torch(work, answers)
+            return answers
 
-    def _run(self, scenario: Scenario, solved: list[tuple[SolvedRouting, GraphTensors]]) -> list[Prediction]:
-        batch = collate([graph for _, graph in solved])
+        def one(item: _Candidate, helpers: ThreadPoolExecutor | None) -> Prediction:
+            solved = item.solver.solve(item.routing, helpers)
+            graph = tensors_of_solved(item.scenario, solved)
+            batch, predicted = engine.run(graph, helpers)
+            return _prediction(item.scenario, solved, graph, _in_order(batch, predicted))
+
+        if pool is None or len(work) < 2:
+            predictions = [one(item, pool) for item in work]
+        else:
+            predictions = list(pool.map(lambda item: one(item, None), work))
+        for item, prediction in zip(work, predictions, strict=True):
+            answers[item.question].append(prediction)
+        return answers
+
+    def _by_torch(self, work: list[_Candidate], answers: list[list[Prediction]]) -> None:
+        waiting: list[_Solved] = []
+        hops = 0
+        at_once = HOPS_AT_ONCE if self._device.type == "cpu" else HOPS_AT_ONCE_GPU
+        for item in work:
+            solved = item.solver.solve(item.routing)
+            graph = tensors_of_solved(item.scenario, solved)
+            if waiting and hops + len(graph.hop_queue) > at_once:
+                self._run(waiting, answers)
+                waiting, hops = [], 0
+            waiting.append(_Solved(item.question, item.scenario, solved, graph))
+            hops += len(graph.hop_queue)
+        if waiting:
+            self._run(waiting, answers)
+
+    def _run(self, solved: list[_Solved], answers: list[list[Prediction]]) -> None:
+        batch = collate([item.graph for item in solved])
         with torch.inference_mode():
             predicted: PathPrediction = self._model(batch.to(self._device))
         columns = _in_order(batch, predicted)
-        bounds = np.cumsum([0, *(graph.path_count for _, graph in solved)])
-        return [
-            _prediction(scenario, routing, graph, {name: values[start:end] for name, values in columns.items()})
-            for (routing, graph), start, end in zip(solved, bounds[:-1], bounds[1:], strict=True)
-        ]
+        bounds = np.cumsum([0, *(item.graph.path_count for item in solved)])
+        for item, start, end in zip(solved, bounds[:-1], bounds[1:], strict=True):
+            paths = {name: values[start:end] for name, values in columns.items()}
+            answers[item.question].append(_prediction(item.scenario, item.routing, item.graph, paths))
 
 
 def _hold(scenario: Scenario, engine: Engine, pool: ThreadPoolExecutor | None) -> Held:

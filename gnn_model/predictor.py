@@ -45,6 +45,15 @@ class Predictor(Protocol):
         ...
 
 
+def problem_of(predictor: Predictor) -> str | None:
+    """Why the predictor cannot answer at present, None where nothing is known against it; asks nobody.
+
+    A predictor that lives elsewhere has a property ``problem``; one in this process always answers.
+    """
+    problem: str | None = getattr(predictor, "problem", None)
+    return problem
+
+
 @dataclass(frozen=True)
 class MoveEffects:
     """What moves would change: move m changes the demands ``demand[pointer[m]:pointer[m + 1]]`` to these values.

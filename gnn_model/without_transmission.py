@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gnn_model.predictor import IncrementalPredictor, MoveEffects, Prediction, Predictor, RoutingJudge
+from gnn_model.predictor import IncrementalPredictor, MoveEffects, Prediction, Predictor, RoutingJudge, problem_of
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
 from topology_sync.values import FloatArray, float_array
@@ -27,6 +27,11 @@ class WithoutTransmission:
     def name(self) -> str:
         """Name of the predictor behind."""
         return self.predictor.name
+
+    @property
+    def problem(self) -> str | None:
+        """That of the predictor behind."""
+        return problem_of(self.predictor)
 
     def predict(self, scenario: Scenario) -> Prediction:
         """Predict one scenario as it stands."""

@@ -41,6 +41,7 @@ from optimizer.loop_values import (
 from optimizer.metrics import Metrics
 from optimizer.moving_traffic.forecast import RateHistory
 from optimizer.planning import View, view_of
+from optimizer.predictor_watch import PredictorWatch
 from optimizer.settings import OptimizerSettings
 from topology_sync.errors import PlanError, RoutewrightError, TransactionError, UnavailableError
 from topology_sync.plan import RoutingPlan, TransactionReport
@@ -76,6 +77,7 @@ class ClosedLoop:
         self._client = client
         self._predictor = predictor
         self._clock = clock
+        self._watch = PredictorWatch(predictor, settings.predictor.addresses)
         self._cache = CandidateCache()
         self._rates = RateHistory(settings.forecast)
         self._wake = asyncio.Event()
@@ -114,6 +116,7 @@ class ClosedLoop:
             "since_s": state.phase_since_s,
             "awaiting_approval": waiting,
             "controller": {"address": self.settings.controller, "up": self.problem is None, "problem": self.problem},
+            "predictor": self._watch.status(),
             "held_down_until_s": {kind: hold.until_s for kind, hold in state.hold_downs.items()},
             "last_decision": last[0].to_json() if last else None,
             "last_good_decision": good.id if good is not None else None,
@@ -168,6 +171,7 @@ class ClosedLoop:
         if self._unfinished and self.problem is None:
             self._unfinished = False
             self._start(self._recover())
+        self._watch.look()
         commands, self._commands = self._commands, []
         proposal, self._proposal = self._proposal, None
         finished, self._finished = self._finished, None
@@ -176,6 +180,7 @@ class ClosedLoop:
             proposal=proposal,
             finished=finished,
             commands=tuple(command for command, _ in commands),
+            predictor_up=self._watch.problem is None,
         )
         mode = self.state.mode
         self.state, actions = advance(self.state, observation, self.settings.safety, self._clock())
@@ -265,6 +270,10 @@ class ClosedLoop:
                 searching.find, view, request, self.settings, self._predictor, self._cache, planned
             )
             found = await asyncio.wait_for(work, searching.search_time_s(view, self.settings) + SEARCH_GRACE_S)
+        except UnavailableError as error:
+            self._watch.failed(str(error))
+            nothing = _nothing_found(request, snapshot.topology_version, snapshot.routing_version)
+            self._proposal = replace(nothing, error=str(error), unavailable=True)
         except Exception as error:
             log.exception("search for decision %d failed", request.decision)
             nothing = _nothing_found(request, snapshot.topology_version, snapshot.routing_version)
@@ -341,6 +350,7 @@ class ClosedLoop:
     def _measure(self) -> None:
         metrics, view = self.metrics, self.view
         metrics.controller_up.set(0 if self.problem else 1)
+        metrics.predictor_up.set(0 if self._watch.problem else 1)
         metrics.show_state(self.state.name)
         if view is None:
             return

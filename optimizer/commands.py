@@ -11,9 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gnn_model.service.options import (
+    AddressOption,
+    TlsCaOption,
+    TlsCertificateOption,
+    TlsKeyOption,
+    addresses_of,
+    tls_files,
+)
 from topology_sync.errors import InputError, UnavailableError
 
 if TYPE_CHECKING:
+    from gnn_model.predictor import Predictor
     from topology_sync.scenario import Scenario
 
 DEFAULT_API = "http://127.0.0.1:8080"
@@ -34,6 +43,13 @@ class Optimizer(StrEnum):
     exact = "exact"
     local_search = "local-search"
     rl = "rl"
+
+
+class PredictorKind(StrEnum):
+    """Who judges routings."""
+
+    gnn = "gnn"
+    analytic = "analytic"
 
 
 ApiOption = Annotated[str, typer.Option("--api", envvar="ROUTEWRIGHT_API", help="Where the optimizer listens.")]
@@ -58,6 +74,13 @@ def optimize(
     single_path: Annotated[bool, typer.Option("--single-path", help="Split no demand.")] = False,
     max_changes: Annotated[int | None, typer.Option(min=0, help="Change at most this many demands.")] = None,
     optimizer: Annotated[Optimizer, typer.Option(help="How to search.")] = Optimizer.auto,
+    predictor: Annotated[
+        PredictorKind | None, typer.Option(help="Who judges routings; gnn where promises are judged.")
+    ] = None,
+    address: AddressOption = None,
+    tls_ca: TlsCaOption = None,
+    tls_certificate: TlsCertificateOption = None,
+    tls_key: TlsKeyOption = None,
     time_limit: Annotated[float, typer.Option(min=0.01, max=86400.0, help="Seconds to search.")] = 10.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 1,
     realisable: Annotated[
@@ -77,6 +100,7 @@ def optimize(
     """Find a better routing for a scenario.  Exit code 1 when SLAs are still violated."""
     if optimizer is Optimizer.rl:
         raise InputError("--optimizer", "'rl' is not available", "use auto, exact or local-search")
+    from gnn_model.predictor_choice import open_predictor
     from topology_sync.sources import load_scenario
 
     question = load_scenario(scenario, demands=demands)
@@ -99,7 +123,10 @@ def optimize(
                 "use --objective max-utilisation, and --max-changes without --single-path",
             )
         else:
-            answer, plan = _optimize(question, goal, single_path, max_changes, time_limit, seed)
+            # without promises no prediction changes the plan, so the quick one does
+            kind = predictor or (PredictorKind.gnn if question.sla or address else PredictorKind.analytic)
+            judge = open_predictor(kind.value, addresses_of(address), tls_files(tls_ca, tls_certificate, tls_key))
+            answer, plan = _optimize(question, goal, judge, single_path, max_changes, time_limit, seed)
     if out is not None:
         try:
             out.write_text(json.dumps(plan, indent=1) + "\n")
@@ -125,13 +152,13 @@ def _is_exact(optimizer: Optimizer, goal: Objective, single_path: bool, max_chan
 def _optimize(
     question: Scenario,
     objective: Objective,
+    predictor: Predictor,
     single_path: bool,
     max_changes: int | None,
     time_limit_s: float,
     seed: int,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The answer of ``optimize --json`` and the plan's JSON by local search."""
-    from gnn_model.analytic import AnalyticPredictor
     from optimizer.bounds import utilisation_lower_bound
     from optimizer.candidates import CandidatePaths, UsableLinks
     from optimizer.exact_answers import answer_json
@@ -142,9 +169,9 @@ def _optimize(
     searched = table if objective is Objective.sla else goal_table(question.traffic, ())
     candidates = CandidatePaths(question.topology, UsableLinks.all_of(question.topology))
     limits = SearchLimits(time_limit_s, max_changes, single_path=single_path, seed=seed)
-    result = search(question, searched, AnalyticPredictor(), candidates, limits)
+    result = search(question, searched, predictor, candidates, limits)
     bound = utilisation_lower_bound(question.topology, question.traffic, time_s=max(0.1, 0.1 * time_limit_s))
-    return answer_json(
+    answer, plan = answer_json(
         question,
         result.routing,
         bound,
@@ -153,6 +180,7 @@ def _optimize(
         objective.value,
         (result.before, result.after),
     )
+    return {**answer, "predictor": predictor.name}, plan
 
 
 def status(api: ApiOption = DEFAULT_API, token_file: TokenOption = None, as_json: JsonOption = False) -> None:
@@ -274,6 +302,8 @@ def _show_status(data: dict[str, Any]) -> None:
     console.print(f"mode [bold]{data['mode']}[/], state [bold]{data['state']}[/]")
     if not data["controller"]["up"]:
         console.print(f"[red]{data['controller']['problem']}[/]")
+    if not data["predictor"]["up"]:
+        console.print(f"[red]{data['predictor']['problem']}[/]")
     if network:
         console.print(
             f"{network['nodes']} nodes, {network['links']} links, {len(network['links_down'])} down, "

@@ -62,7 +62,7 @@ def advance(state: LoopState, observation: Observation, settings: SafetySettings
         take(_wait(state, snapshot, settings, now_s))
     elif state.phase == "verifying":
         take(_verify(state, snapshot, settings, now_s))
-    if state.phase == "observing" and snapshot is not None:
+    if state.phase == "observing" and snapshot is not None and observation.predictor_up:
         take(_look(state, snapshot, settings, now_s))
     return state, tuple(actions)
 
@@ -151,6 +151,8 @@ def _consider(
     kind = state.trigger.kind
     decision = proposal.decision
     version = proposal.topology_version
+    if proposal.error is not None and proposal.unavailable:
+        return _close(state, "withdrawn", proposal.error, None, now_s, version, record=False)
     if proposal.error is not None:
         return _close(state, "failed", proposal.error, settings, now_s, version)
     if snapshot is None:

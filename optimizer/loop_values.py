@@ -47,7 +47,11 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a search found.  ``repaired`` are the changed demands that had to move."""
+    """What a search found.  ``repaired`` are the changed demands that had to move.
+
+    ``error`` says why it failed; with ``unavailable`` it failed because the predictor is away, which speaks against no
+    plan.
+    """
 
     decision: int
     topology_version: int
@@ -57,6 +61,7 @@ class Proposal:
     changed: frozenset[Key]
     repaired: frozenset[Key] = frozenset()
     error: str | None = None
+    unavailable: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,12 +86,16 @@ class Command:
 
 @dataclass(frozen=True)
 class Observation:
-    """What happened since the last step; ``snapshot`` None: the controller does not answer."""
+    """What happened since the last step; ``snapshot`` None: the controller does not answer.
+
+    Without a predictor (``predictor_up`` False) nothing is searched.
+    """
 
     snapshot: Snapshot | None = None
     proposal: Proposal | None = None
     finished: Finished | None = None
     commands: tuple[Command, ...] = ()
+    predictor_up: bool = True
 
 
 @dataclass(frozen=True)

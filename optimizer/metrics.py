@@ -28,6 +28,7 @@ class Metrics:
         self.topology_version = Gauge("routewright_topology_version", "Version of the topology seen", registry=registry)
         self.routing_version = Gauge("routewright_routing_version", "Version of the routing seen", registry=registry)
         self.controller_up = Gauge("routewright_controller_up", "1 while the controller answers", registry=registry)
+        self.predictor_up = Gauge("routewright_predictor_up", "1 while the predictor can be asked", registry=registry)
         self.state = Gauge("routewright_loop_state", "1 for the state the loop is in", ["state"], registry=registry)
         self.decisions = Counter(
             "routewright_decisions", "Decisions by trigger and how they ended", ["trigger", "result"], registry=registry

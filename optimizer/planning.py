@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gnn_model.predictor import Predictor
+from gnn_model.predictor_choice import open_predictor
 from gnn_model.without_transmission import WithoutTransmission
 from optimizer.candidates import UsableLinks, usable_links
 from optimizer.displaced import demands_over, displaced_demands
@@ -23,7 +24,6 @@ from optimizer.goals import (
 )
 from optimizer.loop_values import Key, Snapshot
 from optimizer.settings import OptimizerSettings
-from topology_sync.errors import ConfigurationError
 from topology_sync.network_state import NetworkState
 from topology_sync.paths import shortest_path
 from topology_sync.scenario import Scenario
@@ -104,13 +104,12 @@ def planning_scenario(state: NetworkState, settings: OptimizerSettings) -> Scena
 
 
 def make_predictor(settings: OptimizerSettings) -> Predictor:
-    """The predictor that the settings name.  Raises ConfigurationError for one that is not here."""
-    if settings.predictor_kind != "analytic" or settings.predictor_address is not None:
-        what = settings.predictor_address or settings.predictor_kind
-        raise ConfigurationError("predictor.kind", f"'{what}' is not available", "use 'analytic' without address")
-    from gnn_model.analytic import AnalyticPredictor
+    """The predictor that the settings name, loaded once and warm; servers that are away are no error here.
 
-    predictor: Predictor = AnalyticPredictor()
+    Raises UnavailableError where a library is missing, InputError for weights and certificates that do not fit.
+    """
+    chosen = settings.predictor
+    predictor = open_predictor(chosen.kind, chosen.addresses, chosen.tls, chosen.weights)
     return predictor if settings.transmission_delay else WithoutTransmission(predictor)
 
 

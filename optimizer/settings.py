@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
+from gnn_model.service.tls import TlsFiles
 from optimizer.moving_traffic.forecast import ForecastSettings
 from topology_sync.scenario import SlaGoal
 from topology_sync.traffic import SizeModel
@@ -62,10 +64,23 @@ class MaintenanceSettings:
 
 
 @dataclass(frozen=True)
+class PredictorSettings:
+    """Who predicts: ``gnn`` or ``analytic``, in this process, or behind servers at ``addresses`` ("host:port").
+
+    ``weights`` None: those shipped; they are the servers' business where there are addresses.
+    """
+
+    kind: str = "gnn"
+    addresses: tuple[str, ...] = ()
+    tls: TlsFiles | None = None
+    weights: Path | None = None
+
+
+@dataclass(frozen=True)
 class OptimizerSettings:
     """Settings of the optimizer process.
 
-    ``controller`` is ``unix:/path`` or ``http://host:port``; ``predictor_address`` None means embedded.
+    ``controller`` is ``unix:/path`` or ``http://host:port``.
     ``transmission_delay`` False: the links do not add a packet's own transmission time (emulated links, see
     ARCHITECTURE.md).  ``packet_size`` is what is assumed of the distribution of packet sizes around the measured mean,
     which counters cannot tell.  ``headroom_ratio``: plans aim this far below each goal; ``forecast``: how far ahead.
@@ -80,8 +95,7 @@ class OptimizerSettings:
     after_sla: Literal["max-utilisation"] = "max-utilisation"
     safety: SafetySettings = SafetySettings()
     maintenance: MaintenanceSettings = field(default_factory=MaintenanceSettings)
-    predictor_kind: str = "analytic"
-    predictor_address: str | None = None
+    predictor: PredictorSettings = field(default_factory=PredictorSettings)
     transmission_delay: bool = True
     packet_size: SizeModel = "constant"
     headroom_ratio: float = 0.1

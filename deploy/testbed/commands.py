@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+class PredictorKind(StrEnum):
+    """What ``--predictor`` takes."""
+
+    gnn = "gnn"
+    analytic = "analytic"
+
 
 DEFAULT_TOPOLOGY = "topohub:sndlib/nobel-us"
 
@@ -25,6 +34,7 @@ def run(
     duration: Annotated[
         float | None, typer.Option(help="Seconds of traffic; as short as the scenario allows when not given.")
     ] = None,
+    predictor: Annotated[PredictorKind, typer.Option(help="Who predicts for the optimizer.")] = PredictorKind.gnn,
     report: Annotated[Path | None, typer.Option(help="Write the report (JSON) here.")] = None,
     keep: Annotated[
         Path | None, typer.Option(help="Keep configuration, logs and packet logs in this directory.")
@@ -52,9 +62,8 @@ def run(
         raise InputError("--duration", f"is {duration:g}", "give 45 to 3600 seconds")
     source = load_scenario(topology)
     signal.signal(signal.SIGTERM, _interrupt)  # so that everything is taken away then too
-    result = run_testbed(
-        RunOptions(topology, kind, seed, duration, keep), source, Progress(Console(file=sys.stderr, soft_wrap=True))
-    )
+    options = RunOptions(topology, kind, seed, duration, keep, predictor.value)
+    result = run_testbed(options, source, Progress(Console(file=sys.stderr, soft_wrap=True)))
     text = json.dumps(result, indent=1, allow_nan=False)
     if report is not None:
         try:

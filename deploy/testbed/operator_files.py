@@ -16,7 +16,9 @@ from topology_sync.topology import Topology
 from topology_sync.traffic import TrafficMatrix
 
 
-def write_operator_files(directory: Path, scenario: TestbedScenario, openflow_port: int, api_port: int) -> Path:
+def write_operator_files(
+    directory: Path, scenario: TestbedScenario, openflow_port: int, api_port: int, predictor: str = "gnn"
+) -> Path:
     """Write ``routewright.yaml`` and ``inventory.json`` into ``directory``; returns the path of the former.
 
     The inventory states what cannot be read off a switch, capacity, delay and queue of every link, and no traffic.
@@ -32,13 +34,12 @@ def write_operator_files(directory: Path, scenario: TestbedScenario, openflow_po
         directory / "inventory.json",
     )
     file = directory / "routewright.yaml"
-    file.write_text(
-        yaml.safe_dump(configuration_data(topology, openflow_port, api_port), sort_keys=False, default_flow_style=None)
-    )
+    data = configuration_data(topology, openflow_port, api_port, predictor)
+    file.write_text(yaml.safe_dump(data, sort_keys=False, default_flow_style=None))
     return file
 
 
-def configuration_data(topology: Topology, openflow_port: int, api_port: int) -> dict[str, Any]:
+def configuration_data(topology: Topology, openflow_port: int, api_port: int, predictor: str = "gnn") -> dict[str, Any]:
     """The operator's configuration as plain data: closed loop, everything about safety at its default."""
     return {
         "version": 1,
@@ -61,6 +62,7 @@ def configuration_data(topology: Topology, openflow_port: int, api_port: int) ->
             }
             for entry in CLASSES
         ],
+        "predictor": {"kind": predictor},
         "southbound": {"listen": f"127.0.0.1:{openflow_port}"},
         "api": {"listen": f"127.0.0.1:{api_port}"},
         "network": {

@@ -88,7 +88,10 @@ def build_report(
         and (scenario.kind != "hotspot" or bool(violated_before)),
         "classes": classes,
         "demands": demands,
-        "predicted_vs_measured": _prediction_errors(figures["after"], scenario, predicted),
+        "predicted_vs_measured": {
+            "predictor": applied[-1].get("search", {}).get("predictor") if applied else None,
+            **_prediction_errors(figures["after"], scenario, predicted),
+        },
         "update": _update(table, applied, scenario),
         "times_s": {"discover": extras.discover_s, **_times(scenario, table, timeline, applied)},
         "plan": _plan_rows(applied),
@@ -208,8 +211,13 @@ def _prediction_errors(
     scenario: TestbedScenario,
     predicted: Mapping[tuple[str, str, str], Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Median over demands with enough packets of |predicted - measured| / measured."""
+    """Median over demands with enough packets of |predicted - measured| / measured.
+
+    ``delay_offset_s`` is the median of measured minus predicted: what every packet spends outside the network's queues
+    (hosts, forwarding) and no predictor can know; ``..._without_offset`` is the error once it is added.
+    """
     errors: dict[str, list[float]] = {"delay": [], "delay_p99": [], "jitter": []}
+    pairs: list[tuple[float, float]] = []
     compared = 0
     for index, demand in enumerate(scenario.demands):
         row = predicted.get(demand.key)
@@ -224,11 +232,18 @@ def _prediction_errors(
             value = row.get(f"{name}_s")
             if value is not None and measured > 0:
                 errors[name].append(abs(value - float(measured)) / float(measured))
+                if name == "delay":
+                    pairs.append((value, float(measured)))
+    predicted_s, measured_s = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
+    offset_s = float(np.median(measured_s - predicted_s)) if pairs else None
+    moved = np.abs(predicted_s + (offset_s or 0.0) - measured_s) / measured_s
     return {
         **{
             f"{name}_median_relative_error": float(np.median(found)) if found else None
             for name, found in errors.items()
         },
+        "delay_offset_s": offset_s,
+        "delay_median_relative_error_without_offset": float(np.median(moved)) if pairs else None,
         "demands_compared": compared,
         "least_packets": ENOUGH_PACKETS,
     }

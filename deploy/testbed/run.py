@@ -41,13 +41,17 @@ SURGE_SEED = 1_000_003
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What to run.  ``duration_s`` None: as short as the scenario allows.  ``keep`` gets a copy of all files."""
+    """What to run.  ``duration_s`` None: as short as the scenario allows.  ``keep`` gets a copy of all files.
+
+    ``predictor`` is the kind that the optimizer embeds.
+    """
 
     topology_name: str
     kind: Kind = "hotspot"
     seed: int = 1
     duration_s: float | None = None
     keep: Path | None = None
+    predictor: str = "gnn"
 
 
 def run_testbed(options: RunOptions, source: Scenario, progress: Progress) -> dict[str, Any]:
@@ -82,7 +86,13 @@ class _Run:
         scenario = self._scenario
         with ExitStack() as stack:
             live = stack.enter_context(
-                live_network(scenario, self._progress, self._directory, addresses_per_host=ADDRESSES_PER_HOST)
+                live_network(
+                    scenario,
+                    self._progress,
+                    self._directory,
+                    {"predictor": {"kind": self._options.predictor}},
+                    ADDRESSES_PER_HOST,
+                )
             )
             traffic = live.traffic(scenario.calm_demands, self._traffic_s, scenario.seed)
             stack.callback(traffic.stop, 0.0)

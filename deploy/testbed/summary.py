@@ -91,8 +91,9 @@ def _prediction_line(report: Mapping[str, Any]) -> str:
     if errors["delay_median_relative_error"] is None:
         return ""
     return (
-        f"Predicted against measured delay: median error {errors['delay_median_relative_error']:.0%} "
-        f"over {errors['demands_compared']} demands with at least {errors['least_packets']} packets."
+        f"Predicted ({errors['predictor']}) against measured delay: median error "
+        f"{errors['delay_median_relative_error']:.0%} over {errors['demands_compared']} demands "
+        f"with at least {errors['least_packets']} packets."
     )
 
 

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gnn_model.service.options import (
+    AddressOption,
+    TlsCaOption,
+    TlsCertificateOption,
+    TlsKeyOption,
+    addresses_of,
+    tls_files,
+)
+
 if TYPE_CHECKING:
+    from gnn_model.service.tls import TlsFiles
     from gnn_model.wireless.evaluation import SizeResult
     from gnn_model.wireless.layout import Layout
     from gnn_model.wireless.model_file import TrainedModel
@@ -95,6 +105,10 @@ def recommend(
     layout: Annotated[Path, typer.Argument(metavar="LAYOUT.json", help="Links with gains or positions.")],
     method: MethodOption = "hybrid",
     model: ModelOption = None,
+    address: AddressOption = None,
+    tls_ca: TlsCaOption = None,
+    tls_certificate: TlsCertificateOption = None,
+    tls_key: TlsKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Recommend transmit powers for one layout.  Exit code 1 where the minimum rates cannot all be kept."""
@@ -104,7 +118,11 @@ def recommend(
 
     chosen = _method(method)
     question = read_layout(layout)
-    found = recommend_powers(question, chosen, _model(model))
+    addresses, tls = addresses_of(address), tls_files(tls_ca, tls_certificate, tls_key)
+    if addresses:
+        found = _recommended_by(addresses, question, chosen, model, tls)
+    else:
+        found = recommend_powers(question, chosen, _model(model))
     if as_json:
         typer.echo(json.dumps(recommendation_to_json(question, found), allow_nan=False))
     else:
@@ -168,6 +186,18 @@ def live(
     start = read_layout(layout)
     source = RecordedFeed(feed, start) if feed is not None else SyntheticFeed(start, intervals, interval_s, seed)
     PowerApplication(source, JsonLines(sys.stdout), start, _method(method), interval_s).run()
+
+
+def _recommended_by(
+    addresses: tuple[str, ...], layout: Layout, method: Method, model: Path | None, tls: TlsFiles | None
+) -> Recommendation:
+    """What the predictor servers at ``addresses`` recommend, by the models that they have."""
+    from gnn_model.service.remote_powers import recommend_remotely
+    from topology_sync.errors import InputError
+
+    if model is not None:
+        raise InputError("--model", "is given, and servers use their own", "leave it or --address out")
+    return recommend_remotely([layout], addresses, method, tls)[0]
 
 
 def _compute_with_one_thread() -> None:

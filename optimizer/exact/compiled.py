@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numba
 
-import gnn_model.packet_simulator.compiled  # noqa: F401  (points numba at a directory that only this user can write)
+import gnn_model.compiled  # noqa: F401  (points numba at a directory that only this user can write)
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")

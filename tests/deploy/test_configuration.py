@@ -11,9 +11,9 @@ import yaml
 
 from controller.settings import ControllerSettings, StaticHost, TrafficClass
 from deploy.configuration import configuration_from_data, json_schema, read_configuration
-from deploy.configuration_checks import split_listen
-from optimizer.settings import ClassGoal, MaintenanceSettings, SafetySettings
+from optimizer.settings import ClassGoal, MaintenanceSettings, PredictorSettings, SafetySettings
 from tests.topology_sync.test_scenario_json import example as scenario_example
+from topology_sync.addresses import split_address
 from topology_sync.errors import ConfigurationError
 from topology_sync.scenario import SlaGoal
 
@@ -146,8 +146,16 @@ BAD: list[tuple[tuple[Any, ...], Any, str]] = [
     (("safety", "hold_s"), -1, "safety.hold_s: is -1; it should be greater than or equal to 0"),
     (("safety", "max_changes"), 1.5, "safety.max_changes: is 1.5; it should be a valid integer"),
     (("safety", "rollback"), "yes", "safety.rollback: is 'yes'; it should be a valid boolean"),
-    (("predictor", "kind"), "gnn", "predictor.kind: gnn is not part of this version; give analytic"),
-    (("predictor", "address"), "h:1", "predictor.address: a predictor server is not part of this version"),
+    (("predictor", "kind"), "oracle", "predictor.kind: is 'oracle'; it should be 'gnn' or 'analytic'"),
+    (("predictor", "address"), "h", "predictor.address: 'h' has no port from 1 to 65535"),
+    (("predictor", "address"), 5, 'predictor.address: is 5; give null, "host:port" or a list'),
+    (("predictor", "address"), [], 'predictor.address: is an empty list; give null, "host:port" or a list'),
+    (("predictor", "address"), ["h:1", 2], 'predictor.address: is a list; give "host:port"'),
+    (("predictor", "address"), ["h:1", "h"], "predictor.address[1]: 'h' has no port from 1 to 65535"),
+    (("predictor", "address"), ["h:1", "i:1", "h:1"], "predictor.address[2]: 'h:1' is there before"),
+    (("predictor", "start"), True, "predictor.start: is set, and predictor.address is null; give the address"),
+    (("predictor", "tls"), {"ca": "a"}, "predictor.tls.certificate: is missing"),
+    (("predictor", "port"), 5, "predictor.port: unknown key"),
     (("southbound", "tls"), {"key": "x"}, "southbound.tls: is an object; TLS is not part of this version, give null"),
     (("southbound", "listen"), "127.0.0.1", "southbound.listen: '127.0.0.1' has no port from 1 to 65535"),
     (("southbound", "listen"), "127.0.0.1:8080", "api.listen: is the address of southbound.listen too"),
@@ -219,13 +227,13 @@ def test_a_token_file_is_read_only_where_nobody_else_can(tmp_path: Path) -> None
     [("127.0.0.1:1", ("127.0.0.1", 1)), ("[::1]:65535", ("::1", 65535)), ("localhost:80", ("localhost", 80))],
 )
 def test_listen_addresses(text: str, address: tuple[str, int]) -> None:
-    assert split_listen(text, "x") == address
+    assert split_address(text, "x") == address
 
 
 @pytest.mark.parametrize("text", ["", ":", "a:0", "a:65536", "a:1a", "::1:80", "[a]:1", "1.2.3:80", "a b:1", "a:１"])
 def test_bad_listen_addresses(text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^x: "):
-        split_listen(text, "x")
+        split_address(text, "x")
 
 
 def test_state_goes_where_the_file_says(tmp_path: Path) -> None:
@@ -234,3 +242,47 @@ def test_state_goes_where_the_file_says(tmp_path: Path) -> None:
     assert configuration.controller_settings().state_directory == str(tmp_path / "state" / "controller")
     assert configuration.controller_settings().api_socket == os.fspath(tmp_path / "state" / "controller.sock")
     assert configuration.optimizer_settings().controller == f"unix:{tmp_path / 'state' / 'controller.sock'}"
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ({"address": "gpu:1", "start": True}, "predictor.start: starts one server, on loopback"),
+        ({"address": ["127.0.0.1:1", "127.0.0.1:2"], "start": True}, "predictor.start: starts one server"),
+        ({"address": "127.0.0.1:8080", "start": True}, "predictor.address: is the address of api.listen too"),
+        ({"address": "gpu:1", "weights": "w"}, "predictor.weights: is set, and the model is elsewhere"),
+        ({"weights": "none.safetensors"}, "predictor.weights: none.safetensors is no file"),
+        ({"kind": "analytic", "weights": "w"}, "predictor.weights: is set, and kind analytic has none"),
+        ({"tls": {"ca": "a", "certificate": "b", "key": "c"}}, "predictor.tls: is set, and predictor.address is null"),
+        (
+            {"address": "gpu:1", "tls": {"ca": "a", "certificate": "b", "key": "c"}},
+            "predictor.tls.ca: a cannot be read (No such file or directory); give a PEM file",
+        ),
+    ],
+)
+def test_predictor_settings_that_do_nothing_or_cannot_work_are_refused(section: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        configuration_from_data({"version": 1, "predictor": section})
+    assert str(caught.value).startswith(expected)
+    assert "\n" not in str(caught.value)
+
+
+def test_predictor_settings_reach_optimizer_and_server(tmp_path: Path) -> None:
+    """By default the learned model inside the optimizer; else where the file says, with the file's own paths."""
+    plain = configuration_from_data({"version": 1}, tmp_path)
+    assert plain.optimizer_settings(tmp_path).predictor == PredictorSettings("gnn", (), None, None)
+    with pytest.raises(ConfigurationError, match="predictor\\.address: is null"):
+        plain.predictor_server_settings()
+    (tmp_path / "own.safetensors").write_text("")
+    embedded = configuration_from_data({"version": 1, "predictor": {"weights": "own.safetensors"}}, tmp_path)
+    assert embedded.predictor_settings().weights == tmp_path / "own.safetensors"
+    data = {"version": 1, "predictor": {"kind": "analytic", "address": ["a:1", "b:2"]}}
+    several = configuration_from_data(data, tmp_path)
+    assert several.predictor_settings() == PredictorSettings("analytic", ("a:1", "b:2"))
+    assert several.model_dump(mode="json")["predictor"]["address"] == ["a:1", "b:2"]
+    own = {"address": "[::1]:50051", "start": True, "weights": "own.safetensors"}
+    server = configuration_from_data({"version": 1, "predictor": own}, tmp_path)
+    settings = server.predictor_server_settings()
+    assert (settings.host, settings.port, settings.kind) == ("::1", 50051, "gnn")
+    assert settings.weights == tmp_path / "own.safetensors"
+    assert server.predictor_settings() == PredictorSettings("gnn", ("[::1]:50051",))

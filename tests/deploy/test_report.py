@@ -121,7 +121,10 @@ def test_a_repaired_hotspot_is_ok_and_everything_of_the_contract_is_there(scenar
         "violated_demands": 0,
     }
     assert all(other["before"]["met"] for other in report["classes"] if other["class"] != name)
-    assert report["predicted_vs_measured"]["delay_median_relative_error"] == pytest.approx(1 / 3)
+    compared = report["predicted_vs_measured"]
+    assert compared["delay_median_relative_error"] == pytest.approx(1 / 3)
+    assert compared["delay_offset_s"] > 0
+    assert compared["delay_median_relative_error_without_offset"] < 1e-3
     assert report["times_s"]["discover"] == 2.0
     assert report["times_s"]["violated_after_event"] <= 1.0
     parts = sum(report["times_s"][part] for part in ("detect", "decide", "install"))

@@ -346,3 +346,22 @@ def assert_quiet(state: LoopState, actions: tuple[Action, ...], transaction: int
     assert (transaction is not None) == (state.phase in ("applying", "rolling_back"))
     assert (undecided is not None) == (state.phase in ("applying", "verifying", "rolling_back"))
     assert sum(isinstance(action, Apply | RollBack) for action in actions) <= 1
+
+
+def test_without_predictor_no_search_begins() -> None:
+    state = LoopState(mode="auto")
+    for second in range(20):
+        state, actions = advance(state, Observation(seen(second, 2.0), predictor_up=False), SAFETY, second)
+        assert actions == ()
+    _, actions = advance(state, Observation(seen(20, 2.0)), SAFETY, 20)
+    assert isinstance(actions[0], StartSearch)
+
+
+def test_a_predictor_that_goes_away_during_a_search_speaks_against_no_plan() -> None:
+    state, search, now = until_search(LoopState(mode="auto"), 0.0)
+    away = replace(plan(search), error="no predictor answers at x:1", unavailable=True)
+    state, actions = advance(state, Observation(seen(now, 2.0), away, predictor_up=False), SAFETY, now)
+    assert actions == (Close(search.decision, "withdrawn", "no predictor answers at x:1", record=False),)
+    assert state.hold_downs["sla"].count == 0
+    state, actions = advance(state, Observation(seen(now + 3, 2.0)), SAFETY, now + 3)
+    assert isinstance(actions[0], StartSearch)

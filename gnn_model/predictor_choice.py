@@ -1,0 +1,94 @@
+"""Which predictor answers: the model in this process, loaded and warm, or servers elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gnn_model.predictor import Predictor
+from topology_sync.errors import InputError, UnavailableError
+from topology_sync.scenario import Scenario
+from topology_sync.topology import Link, Topology
+from topology_sync.traffic import Demand, TrafficMatrix
+
+if TYPE_CHECKING:
+    from gnn_model.service.tls import TlsFiles
+
+KINDS = ("gnn", "analytic")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def open_predictor(
+    kind: str = "gnn", addresses: Sequence[str] = (), tls: TlsFiles | None = None, weights: Path | None = None
+) -> Predictor:
+    """The predictor of this kind: embedded, or behind the servers at ``addresses`` ("host:port").
+
+    Raises UnavailableError where a library is missing, InputError for what cannot be; servers that are away are no
+    error here.
+    """
+    if not addresses:
+        return load_predictor(kind, weights)
+    if weights is not None:
+        raise InputError("weights", "are those of the server where there is an address", "leave one out")
+    try:
+        from gnn_model.service.remote_predictor import RemotePredictor
+    except ModuleNotFoundError as missing:
+        if missing.name not in ("grpc", "grpc_health", "google"):
+            raise
+        raise UnavailableError(f"a predictor server needs {missing.name}; install routewright[model]") from None
+    return RemotePredictor(addresses, kind, tls)
+
+
+def load_predictor(kind: str = "gnn", weights: Path | None = None, device: str = "cpu") -> Predictor:
+    """The predictor of this kind in this process, warmed up.
+
+    ``device`` (auto, cpu, cuda) is for the learned one.  Raises UnavailableError where a library or the device is
+    missing, ModelFileError for weights that do not fit.
+    """
+    if kind == "analytic":
+        if weights is not None:
+            raise InputError("weights", "are given, and the analytic predictor has none", "leave them out or take gnn")
+        from gnn_model.analytic import AnalyticPredictor
+
+        return warmed_up(AnalyticPredictor())
+    if kind != "gnn":
+        raise InputError("predictor", f"there is no '{kind}'", f"give one of {', '.join(KINDS)}")
+    try:
+        from gnn_model.gnn_predictor import GnnPredictor
+        from gnn_model.model_file import SHIPPED
+    except ModuleNotFoundError as missing:
+        if missing.name not in ("torch", "safetensors", "numba", "llvmlite"):
+            raise
+        remedy = "install routewright[model] or take the analytic predictor"
+        raise UnavailableError(f"the learned model needs {missing.name}; {remedy}") from None
+    return warmed_up(GnnPredictor(weights or SHIPPED, device=_chosen_device(device)))
+
+
+def warmed_up(predictor: Predictor) -> Predictor:
+    """The same after a first small prediction: what is compiled or set up once is, before anybody waits for it."""
+    predictor.predict(_small_scenario())
+    return predictor
+
+
+def _chosen_device(device: str) -> str:
+    import torch
+
+    if device not in DEVICES:
+        raise InputError("--device", f"is '{device}'", f"give one of {', '.join(DEVICES)}")
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise UnavailableError("there is no CUDA device that PyTorch can use here; take --device cpu")
+    return "cuda" if device != "cpu" and available else "cpu"
+
+
+def _small_scenario() -> Scenario:
+    """Three nodes in a row, both ways, a demand between any two of them."""
+    from topology_sync.paths import fewest_hops_routing
+
+    names = ("a", "b", "c")
+    pairs = (("a", "b"), ("b", "c"))
+    topology = Topology.from_links(names, [Link(*ends, 1e7) for pair in pairs for ends in (pair, pair[::-1])])
+    demands = [Demand(source, target, 1e6) for source in names for target in names if source != target]
+    traffic = TrafficMatrix.from_demands(demands, topology.node_index)
+    return Scenario("small", topology, traffic, fewest_hops_routing(topology, traffic))

@@ -1,0 +1,1 @@
+"""Generated from predictor.proto by scripts/generate-proto; not edited by hand."""
