@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from optimizer.candidates import UsableLinks
-from optimizer.local_search import displaced_demands
+from optimizer.displaced import displaced_demands
 from topology_sync.paths import fewest_hops_paths
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario

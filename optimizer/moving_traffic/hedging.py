@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import highspy
 import numpy as np
-import scipy.sparse  # type: ignore[import-untyped]
+import scipy.sparse
 
 from optimizer.exact.highs import QuietHighs
 from optimizer.moving_traffic.outlook import Outlook

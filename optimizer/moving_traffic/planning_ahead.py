@@ -8,8 +8,9 @@ import numpy as np
 
 from gnn_model.predictor import Predictor
 from optimizer.candidates import CandidatePaths
+from optimizer.displaced import demands_over
 from optimizer.goals import GoalTable, Score, predicted_violation
-from optimizer.local_search import SearchLimits, SearchResult, demands_over, search
+from optimizer.local_search import SearchLimits, SearchResult, search
 from topology_sync.scenario import Scenario
 from topology_sync.values import FloatArray
 
