@@ -1,0 +1,228 @@
+"""Training of the policy: random questions, episodes, updates; resumable, and the same whether interrupted or not.
+
+Every iteration draws everything random from (seed, iteration), so nothing but weights, the state of Adam and the curve
+has to be kept.  The policy that is used is a running average of the weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gnn_model.predictor import Predictor
+from gnn_model.training import checkpoint
+from optimizer.candidates import CandidatePaths, UsableLinks
+from optimizer.rl.environment import Episodes, cost, greedy_descent, run_episodes
+from optimizer.rl.policy import PathPolicy, PolicyConfig
+from optimizer.rl.ppo import Experience, Losses, PpoSettings, advantages, update
+from optimizer.rl.rerouting import Task, begin_at
+from optimizer.rl.training_scenarios import Question, SizeRange, draw_question
+from topology_sync.errors import ConfigurationError
+from topology_sync.routing import Routing
+
+TRAINING, VALIDATION = 1, 2  # second part of the seeds of questions, so that none is in both
+UNKNOWN_KEPT = 0.3  # of the questions that may have no answer
+EASY_KEPT = 0.3  # of the questions that plain descent answers
+STUCK_START = 0.5  # of the others begin where plain descent got stuck
+
+
+@dataclass(frozen=True)
+class RlTrainingConfig:
+    """How a policy is trained; ``questions`` x ``episodes`` x ``steps`` moves per iteration."""
+
+    iterations: int = 300
+    questions: int = 6
+    episodes: int = 6
+    steps: int = 16
+    seed: int = 1
+    average: float = 0.98
+    validate_every: int = 25
+    validation_questions: int = 24
+    sizes: SizeRange = field(default_factory=SizeRange)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    ppo: PpoSettings = field(default_factory=PpoSettings)
+
+
+Row = dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedPolicy:
+    """The averaged policy and the learning curve: one row per iteration."""
+
+    policy: PathPolicy
+    curve: list[Row]
+
+
+def train(
+    config: RlTrainingConfig,
+    predictor: Predictor,
+    folder: Path | None = None,
+    report: Callable[[Row], None] | None = None,
+    save_every: int = 5,
+) -> TrainedPolicy:
+    """Train from nothing, or go on from the checkpoint in ``folder``.  Raises ConfigurationError for a foreign one."""
+    torch.manual_seed(config.seed)
+    policy = PathPolicy(config.policy)
+    optimizer = torch.optim.Adam(policy.parameters(), lr=config.ppo.learning_rate)
+    average = {name: value.clone() for name, value in policy.state_dict().items()}
+    path = None if folder is None else folder / "checkpoint.safetensors"
+    curve = [] if path is None or not path.exists() else _resume(path, policy, average, optimizer, config)
+    judge = _Validation(config, predictor)
+    for iteration in range(len(curve), config.iterations):
+        began = time.monotonic()
+        for group in optimizer.param_groups:
+            group["lr"] = config.ppo.learning_rate * (1.0 - 0.9 * iteration / config.iterations)
+        row = _iterate(policy, optimizer, config, predictor, iteration)
+        for name, value in policy.state_dict().items():
+            average[name].mul_(config.average).add_(value, alpha=1 - config.average)
+        row["seconds"] = time.monotonic() - began
+        last = iteration + 1 == config.iterations
+        if iteration % config.validate_every == 0 or last:
+            row |= judge(_with_weights(config.policy, average))
+        curve.append(row)
+        if path is not None and ((iteration + 1) % save_every == 0 or last):
+            about = {"config": _told(config), "curve": curve}
+            checkpoint.save(path, policy, average, optimizer, about)
+            _write_curve(path.with_name("curve.jsonl"), curve)
+        if report is not None:
+            report(row)
+    return TrainedPolicy(_with_weights(config.policy, average).eval(), curve)
+
+
+def _iterate(
+    policy: PathPolicy,
+    optimizer: torch.optim.Optimizer,
+    config: RlTrainingConfig,
+    predictor: Predictor,
+    iteration: int,
+) -> Row:
+    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + iteration)
+    runs: list[Episodes] = []
+    for number in range(config.questions):
+        question, start = _draw((config.seed, TRAINING, iteration, number), config, predictor)
+        task = task_of(question)
+        runs.append(run_episodes(task, predictor, policy, start, config.episodes, config.steps, generator))
+    losses = update(policy, optimizer, _experience(runs, config.ppo), config.ppo, generator)
+    gained = [run.reward.sum(axis=0) for run in runs]
+    left = [[best.violation / run.first.violation for best in run.best] for run in runs if run.first.violation > 0]
+    return {
+        "iteration": float(iteration),
+        "reward": float(np.mean(gained)),
+        "violation_left": float(np.mean(left)) if left else 0.0,
+        **{f"loss_{name}": value for name, value in losses._asdict().items()},
+    }
+
+
+def _draw(seed: tuple[int, ...], config: RlTrainingConfig, predictor: Predictor) -> tuple[Question, Routing]:
+    """A question worth learning from, and where its episodes begin."""
+    random = np.random.default_rng((*seed, 1))
+    attempt = 0
+    while True:
+        question = draw_question((*seed, attempt), predictor, config.sizes)
+        attempt += 1
+        if not question.solvable and random.random() >= UNKNOWN_KEPT:
+            continue
+        task = task_of(question)
+        reached = greedy_descent(task, predictor, config.steps)
+        solved = begin_at(task, [reached], predictor)[0].score.violation <= 0
+        keep, stuck = random.random() < EASY_KEPT, random.random() < STUCK_START
+        if not solved or keep:
+            return question, reached if stuck and not solved else question.scenario.routing
+
+
+def _experience(runs: list[Episodes], settings: PpoSettings) -> Experience[Any]:
+    gain, returns = [], []
+    for run in runs:
+        advantage, target = advantages(run.reward, run.value, run.alive, settings.discount, settings.trace)
+        gain += [advantage[place] for place in run.place]
+        returns += [target[place] for place in run.place]
+    return Experience(
+        inputs=[item for run in runs for item in run.inputs],
+        action=torch.tensor([action for run in runs for action in run.action], dtype=torch.int64),
+        log_probability=torch.tensor([value for run in runs for value in run.log_probability]),
+        advantage=torch.tensor(gain, dtype=torch.float32),
+        returns=torch.tensor(returns, dtype=torch.float32),
+    )
+
+
+class _Validation:
+    """Questions that training never draws: how good the best of the episodes is."""
+
+    def __init__(self, config: RlTrainingConfig, predictor: Predictor) -> None:
+        self.config = config
+        self.predictor = predictor
+        self.questions: list[tuple[Question, Routing]] = []
+
+    def __call__(self, policy: PathPolicy) -> Row:
+        """What is left of the violation, and how many questions are answered, by the best of the episodes."""
+        if not self.questions:
+            seeds = range(self.config.validation_questions)
+            self.questions = [_draw((0, VALIDATION, 0, seed), self.config, self.predictor) for seed in seeds]
+        left, mean_left, answered = [], [], 0
+        for number, (question, start) in enumerate(self.questions):
+            generator = torch.Generator().manual_seed(number)
+            task = task_of(question)
+            episodes, steps = self.config.episodes, self.config.steps
+            run = run_episodes(task, self.predictor, policy, start, episodes, steps, generator)
+            best = min(run.best, key=lambda score: cost(score, run.first))
+            left.append(best.violation / run.first.violation)
+            mean_left.append(np.mean([score.violation for score in run.best]) / run.first.violation)
+            answered += best.violation <= 0
+        return {
+            "validation_left": float(np.mean(left)),
+            "validation_mean_left": float(np.mean(mean_left)),
+            "validation_answered": answered / max(len(self.questions), 1),
+        }
+
+
+def task_of(question: Question) -> Task:
+    """The task of a question in which everything may be used."""
+    topology = question.scenario.topology
+    return Task.of(question.scenario, question.table, CandidatePaths(topology, UsableLinks.all_of(topology)))
+
+
+def _with_weights(config: PolicyConfig, weights: dict[str, Tensor]) -> PathPolicy:
+    policy = PathPolicy(config)
+    policy.load_state_dict(weights)
+    return policy
+
+
+def _told(config: RlTrainingConfig) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return told
+
+
+def _resume(
+    path: Path,
+    policy: PathPolicy,
+    average: dict[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    config: RlTrainingConfig,
+) -> list[Row]:
+    about = checkpoint.restore(path, policy, average, optimizer)
+    if about.get("config") != _told(config):
+        raise ConfigurationError(str(path), "is of a training with other settings", "give another --out folder")
+    curve: list[Row] = about["curve"]
+    return curve
+
+
+def _write_curve(path: Path, curve: list[Row]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in curve))
+
+
+def config_told(config: RlTrainingConfig) -> dict[str, Any]:
+    """The configuration as JSON for a card."""
+    return _told(config)
+
+
+__all__ = ["Losses", "RlTrainingConfig", "TrainedPolicy", "config_told", "task_of", "train"]
