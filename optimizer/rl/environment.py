@@ -8,6 +8,7 @@ when all are kept.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from gnn_model.predictor import Predictor
 from optimizer.goals import Score
 from optimizer.rl.features import PolicyInput, global_features, policy_input
 from optimizer.rl.policy import Scores
-from optimizer.rl.ppo import sample
+from optimizer.rl.ppo import best_of, sample
 from optimizer.rl.rerouting import Rerouting, Task, advance, begin_at
 from optimizer.screening import Move
 from topology_sync.routing import Routing
@@ -65,8 +66,14 @@ def run_episodes(
     episodes: int,
     steps: int,
     generator: torch.Generator,
+    greedy: int = 0,
+    deadline: float = float("inf"),
 ) -> Episodes:
-    """Let the policy act ``steps`` times in each of ``episodes`` copies of a question, from ``start`` on."""
+    """Let the policy act ``steps`` times in each of ``episodes`` copies of a question, from ``start`` on.
+
+    The first ``greedy`` episodes take what the policy thinks best, the others draw.  No step begins after ``deadline``
+    (of the monotonic clock).
+    """
     reroutings = begin_at(task, [start] * episodes, predictor)
     first = reroutings[0].score
     best = [first] * episodes
@@ -79,7 +86,7 @@ def run_episodes(
     for step in range(steps):
         acting, options = _options(reroutings, alive[step])
         alive[step:, [number for number in range(episodes) if number not in acting]] = False
-        if not acting:
+        if not acting or time.monotonic() > deadline:
             break
         part_left = 1.0 - step / steps
         inputs = [
@@ -89,6 +96,8 @@ def run_episodes(
         with torch.inference_mode():
             scores = policy(inputs)
             action, logarithm = sample(scores, generator)
+            if greedy:
+                action = torch.where(torch.tensor(acting) < greedy, best_of(scores.logit, scores), action)
         chosen = [moves[place] for moves, place in zip(options, action.tolist(), strict=True)]
         advance([reroutings[number] for number in acting], chosen, predictor)
         value[step, acting] = scores.value.numpy()

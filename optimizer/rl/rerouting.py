@@ -19,7 +19,7 @@ from topology_sync.values import BoolArray, FloatArray
 HOT_LINKS = 6
 DEMANDS_CONSIDERED = 24
 PATHS_PER_DEMAND = 3
-WAYS_BY_LOAD = 5  # so many of the demands also get the way that present load favours, which has to be searched
+WAYS_BY_LOAD = 3  # so many of the demands also get the way that present load favours, which has to be searched
 SERVICE_WEIGHT = 1e-3
 LOSS_WEIGHT = 10.0
 

@@ -7,6 +7,7 @@ has to be kept.  The policy that is used is a running average of the weights.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from torch import Tensor
 from gnn_model.predictor import Predictor
 from gnn_model.training import checkpoint
 from optimizer.candidates import CandidatePaths, UsableLinks
-from optimizer.rl.environment import Episodes, cost, greedy_descent, run_episodes
+from optimizer.rl.environment import Episodes, greedy_descent, run_episodes
 from optimizer.rl.policy import PathPolicy, PolicyConfig
 from optimizer.rl.ppo import Experience, Losses, PpoSettings, advantages, update
 from optimizer.rl.rerouting import Task, begin_at
@@ -31,18 +32,23 @@ from topology_sync.routing import Routing
 
 TRAINING, VALIDATION = 1, 2  # second part of the seeds of questions, so that none is in both
 UNKNOWN_KEPT = 0.3  # of the questions that may have no answer
-EASY_KEPT = 0.3  # of the questions that plain descent answers
+EASY_KEPT = 0.1  # of the questions that plain descent answers
+DESCENT_STEPS = 10
 STUCK_START = 0.5  # of the others begin where plain descent got stuck
 
 
 @dataclass(frozen=True)
 class RlTrainingConfig:
-    """How a policy is trained; ``questions`` x ``episodes`` x ``steps`` moves per iteration."""
+    """How a policy is trained.
+
+    Per iteration ``questions`` out of a pool of ``pool``, each in ``episodes`` copies of up to ``steps`` moves.
+    """
 
     iterations: int = 300
-    questions: int = 6
-    episodes: int = 6
+    questions: int = 4
+    episodes: int = 8
     steps: int = 16
+    pool: int = 256
     seed: int = 1
     average: float = 0.98
     validate_every: int = 25
@@ -77,12 +83,13 @@ def train(
     average = {name: value.clone() for name, value in policy.state_dict().items()}
     path = None if folder is None else folder / "checkpoint.safetensors"
     curve = [] if path is None or not path.exists() else _resume(path, policy, average, optimizer, config)
+    pool = _Pool(config, predictor, (config.seed, TRAINING))
     judge = _Validation(config, predictor)
     for iteration in range(len(curve), config.iterations):
         began = time.monotonic()
         for group in optimizer.param_groups:
             group["lr"] = config.ppo.learning_rate * (1.0 - 0.9 * iteration / config.iterations)
-        row = _iterate(policy, optimizer, config, predictor, iteration)
+        row = _iterate(policy, optimizer, config, predictor, pool, iteration)
         for name, value in policy.state_dict().items():
             average[name].mul_(config.average).add_(value, alpha=1 - config.average)
         row["seconds"] = time.monotonic() - began
@@ -104,13 +111,14 @@ def _iterate(
     optimizer: torch.optim.Optimizer,
     config: RlTrainingConfig,
     predictor: Predictor,
+    pool: _Pool,
     iteration: int,
 ) -> Row:
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + iteration)
     runs: list[Episodes] = []
-    for number in range(config.questions):
-        question, start = _draw((config.seed, TRAINING, iteration, number), config, predictor)
-        task = task_of(question)
+    random = np.random.default_rng((config.seed, TRAINING, iteration))
+    for number in random.choice(config.pool, min(config.questions, config.pool), replace=False).tolist():
+        task, start = pool.get(number)
         runs.append(run_episodes(task, predictor, policy, start, config.episodes, config.steps, generator))
     losses = update(policy, optimizer, _experience(runs, config.ppo), config.ppo, generator)
     gained = [run.reward.sum(axis=0) for run in runs]
@@ -123,21 +131,37 @@ def _iterate(
     }
 
 
-def _draw(seed: tuple[int, ...], config: RlTrainingConfig, predictor: Predictor) -> tuple[Question, Routing]:
-    """A question worth learning from, and where its episodes begin."""
-    random = np.random.default_rng((*seed, 1))
-    attempt = 0
-    while True:
-        question = draw_question((*seed, attempt), predictor, config.sizes)
-        attempt += 1
-        if not question.solvable and random.random() >= UNKNOWN_KEPT:
-            continue
-        task = task_of(question)
-        reached = greedy_descent(task, predictor, config.steps)
-        solved = begin_at(task, [reached], predictor)[0].score.violation <= 0
-        keep, stuck = random.random() < EASY_KEPT, random.random() < STUCK_START
-        if not solved or keep:
-            return question, reached if stuck and not solved else question.scenario.routing
+class _Pool:
+    """Questions worth learning from and where their episodes begin, drawn when first asked for.
+
+    Each depends on the seed and its number alone, so a resumed training meets the same ones.
+    """
+
+    def __init__(self, config: RlTrainingConfig, predictor: Predictor, seed: tuple[int, ...]) -> None:
+        self._config = config
+        self._predictor = predictor
+        self._seed = seed
+        self._known: dict[int, tuple[Task, Routing]] = {}
+
+    def get(self, number: int) -> tuple[Task, Routing]:
+        """The question of that number."""
+        if number not in self._known:
+            self._known[number] = self._draw((*self._seed, number))
+        return self._known[number]
+
+    def _draw(self, seed: tuple[int, ...]) -> tuple[Task, Routing]:
+        random = np.random.default_rng(seed)
+        for attempt in itertools.count():
+            question = draw_question((*seed, attempt), self._predictor, self._config.sizes)
+            if not question.solvable and random.random() >= UNKNOWN_KEPT:
+                continue
+            task = task_of(question)
+            reached = greedy_descent(task, self._predictor, DESCENT_STEPS)
+            solved = begin_at(task, [reached], self._predictor)[0].score.violation <= 0
+            keep, stuck = random.random() < EASY_KEPT, random.random() < STUCK_START
+            if not solved or keep:
+                return task, reached if stuck and not solved else question.scenario.routing
+        raise AssertionError("counting never ends")
 
 
 def _experience(runs: list[Episodes], settings: PpoSettings) -> Experience[Any]:
@@ -159,29 +183,25 @@ class _Validation:
     """Questions that training never draws: how good the best of the episodes is."""
 
     def __init__(self, config: RlTrainingConfig, predictor: Predictor) -> None:
-        self.config = config
-        self.predictor = predictor
-        self.questions: list[tuple[Question, Routing]] = []
+        self._config = config
+        self._predictor = predictor
+        self._pool = _Pool(config, predictor, (config.seed, VALIDATION))
 
     def __call__(self, policy: PathPolicy) -> Row:
-        """What is left of the violation, and how many questions are answered, by the best of the episodes."""
-        if not self.questions:
-            seeds = range(self.config.validation_questions)
-            self.questions = [_draw((0, VALIDATION, 0, seed), self.config, self.predictor) for seed in seeds]
-        left, mean_left, answered = [], [], 0
-        for number, (question, start) in enumerate(self.questions):
+        """What is left of the violation (best and mean of the episodes), and how many questions are answered."""
+        config = self._config
+        left, mean_left = [], []
+        for number in range(config.validation_questions):
             generator = torch.Generator().manual_seed(number)
-            task = task_of(question)
-            episodes, steps = self.config.episodes, self.config.steps
-            run = run_episodes(task, self.predictor, policy, start, episodes, steps, generator)
-            best = min(run.best, key=lambda score: cost(score, run.first))
-            left.append(best.violation / run.first.violation)
-            mean_left.append(np.mean([score.violation for score in run.best]) / run.first.violation)
-            answered += best.violation <= 0
+            task, start = self._pool.get(number)
+            run = run_episodes(task, self._predictor, policy, start, config.episodes, config.steps, generator)
+            ratios = [score.violation / run.first.violation for score in run.best]
+            left.append(min(ratios))
+            mean_left.append(float(np.mean(ratios)))
         return {
             "validation_left": float(np.mean(left)),
             "validation_mean_left": float(np.mean(mean_left)),
-            "validation_answered": answered / max(len(self.questions), 1),
+            "validation_answered": float(np.mean([ratio <= 0 for ratio in left])),
         }
 
 
