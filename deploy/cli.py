@@ -25,6 +25,7 @@ COMMAND_MODULES = (
     "deploy.testbed.measurement.commands",
     "controller.commands",
     "optimizer.commands",
+    "optimizer.rl.commands",
     "optimizer.bench_commands",
     "optimizer.what_if_commands",
     "optimizer.suite_commands",

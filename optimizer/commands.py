@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +14,13 @@ import typer
 from topology_sync.errors import InputError, UnavailableError
 
 if TYPE_CHECKING:
+    from gnn_model.predictor import Predictor
+    from optimizer.candidates import CandidatePaths
+    from optimizer.goals import GoalTable
+    from optimizer.local_search import SearchLimits, SearchResult
     from topology_sync.scenario import Scenario
+
+    Search = Callable[[Scenario, GoalTable, Predictor, CandidatePaths, SearchLimits], SearchResult]
 
 DEFAULT_API = "http://127.0.0.1:8080"
 API_TIMEOUT_S = 35.0
@@ -65,13 +71,13 @@ def optimize(
     as_json: JsonOption = False,
 ) -> None:
     """Find a better routing for a scenario.  Exit code 1 when SLAs are still violated."""
-    if optimizer in (Optimizer.exact, Optimizer.rl):
-        raise InputError("--optimizer", f"'{optimizer.value}' is not available", "use auto or local-search")
+    if optimizer is Optimizer.exact:
+        raise InputError("--optimizer", f"'{optimizer.value}' is not available", "use auto, local-search or rl")
     from topology_sync.sources import load_scenario
 
     question = load_scenario(scenario, demands=demands)
     goal = objective or (Objective.sla if question.sla else Objective.max_utilisation)
-    answer, plan = _optimize(question, goal, single_path, max_changes, time_limit, seed, not as_json)
+    answer, plan = _optimize(question, goal, single_path, max_changes, time_limit, seed, not as_json, optimizer)
     if out is not None:
         try:
             out.write_text(json.dumps(plan, indent=1) + "\n")
@@ -93,6 +99,7 @@ def _optimize(
     time_limit_s: float,
     seed: int,
     progress: bool,
+    optimizer: Optimizer = Optimizer.auto,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The answer of ``optimize --json`` and the plan's JSON."""
     from rich.console import Console
@@ -101,7 +108,7 @@ def _optimize(
     from optimizer.bounds import utilisation_lower_bound
     from optimizer.candidates import CandidatePaths, UsableLinks
     from optimizer.goals import class_goals, experienced_values, goal_table, violated_demands
-    from optimizer.local_search import SearchLimits, search
+    from optimizer.local_search import SearchLimits
     from topology_sync.plan import RoutingPlan
     from topology_sync.plan_json import plan_routes, plan_to_json
     from topology_sync.scenario_json import scenario_to_json
@@ -110,6 +117,7 @@ def _optimize(
     searched = table if objective is Objective.sla else goal_table(question.traffic, ())
     candidates = CandidatePaths(question.topology, UsableLinks.all_of(question.topology))
     limits = SearchLimits(time_limit_s, max_changes, single_path=single_path, seed=seed)
+    search, name = _search_of(optimizer)
     with (
         Console(stderr=True).status(f"searching for up to {time_limit_s:g} s", refresh_per_second=4)
         if progress
@@ -129,13 +137,24 @@ def _optimize(
         "gap": maximum / bound - 1.0 if bound > 0 else None,
         "changed_demands": len(result.changed),
         "seconds": result.seconds,
-        "optimizer": "local-search",
+        "optimizer": name,
         "objective": objective.value,
         "sla": {"violated_before": counts[0], "violated_after": counts[1]},
         "routing": scenario_to_json(question.with_routing(result.routing))["routing"],
     }
     routes = plan_routes(question, result.routing, result.changed)
     return answer, plan_to_json(RoutingPlan(f"optimize-{question.name}", 0, routes))
+
+
+def _search_of(optimizer: Optimizer) -> tuple[Search, str]:
+    """The search that ``--optimizer`` names, ready to run, and its name in the answer."""
+    if optimizer is Optimizer.rl:
+        from optimizer.rl.proposer import shipped_policy_search
+
+        return shipped_policy_search(), "rl"
+    from optimizer.local_search import search
+
+    return search, "local-search"
 
 
 def status(api: ApiOption = DEFAULT_API, token_file: TokenOption = None, as_json: JsonOption = False) -> None:

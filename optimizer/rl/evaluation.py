@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 
@@ -266,10 +266,11 @@ def summary(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _rank(record: dict[str, Any]) -> float:
     """The violation score, rounded so that only real differences count."""
-    return round(cast(float, record["violation"]), 6)
+    violation: float = record["violation"]
+    return round(violation, 6)
 
 
 def _sign_test(better: int, worse: int) -> float:
     count = better + worse
-    tail = sum(math.comb(count, wins) for wins in range(min(better, worse) + 1)) / 2**count
-    return min(1.0, 2 * tail)
+    tail = sum(math.comb(count, wins) for wins in range(min(better, worse) + 1))
+    return min(1.0, float(2 * tail / 2**count))

@@ -108,7 +108,9 @@ def policy_input(rerouting: Rerouting, moves: Sequence[Move], whole: Sequence[fl
     )
 
 
-def global_features(rerouting: Rerouting, first_violation: float, first_maximum: float, steps_left: float) -> list[float]:
+def global_features(
+    rerouting: Rerouting, first_violation: float, first_maximum: float, steps_left: float
+) -> list[float]:
     """What only the critic is told, in the order of GLOBAL_FEATURES; ``steps_left`` is a part of the episode."""
     score = rerouting.score
     promised = np.maximum(float((rerouting.task.table.weight > 0).sum()), 1.0)

@@ -122,7 +122,7 @@ def update(
     for _ in range(settings.epochs):
         order = torch.randperm(len(experience.inputs), generator=generator)
         done = len(told)
-        for chosen in order.split(settings.minibatch):
+        for chosen in torch.split(order, settings.minibatch):
             told.append(_step(model, optimizer, experience, advantage, chosen, settings))
         if np.mean([losses.divergence for losses in told[done:]]) > settings.largest_divergence:
             break

@@ -9,7 +9,7 @@ the local search has the rest of the time, and what need not have changed is put
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,6 +21,7 @@ from optimizer.goals import GoalTable, Score, predicted_violation
 from optimizer.local_search import UNNEEDED_TOLERANCE, SearchLimits, SearchResult, search
 from optimizer.rl.environment import Policy, run_episodes
 from optimizer.rl.features import MOVE_FEATURES, PolicyInput
+from optimizer.rl.model_file import load_policy
 from optimizer.rl.policy import Scores
 from optimizer.rl.rerouting import Task
 from topology_sync.routing import Routing
@@ -65,6 +66,18 @@ class RankPolicy:
     def __call__(self, inputs: Sequence[PolicyInput]) -> Scores:
         """Scores that fall with the logarithm of the rank."""
         return _fixed_scores(inputs, self.weight)
+
+
+def shipped_policy_search() -> Callable[[Scenario, GoalTable, Predictor, CandidatePaths, SearchLimits], SearchResult]:
+    """``policy_search`` with the policy that comes with Routewright, loaded.  Raises PolicyFileError."""
+    policy, _ = load_policy()
+
+    def run(
+        scenario: Scenario, table: GoalTable, predictor: Predictor, candidates: CandidatePaths, limits: SearchLimits
+    ) -> SearchResult:
+        return policy_search(scenario, table, predictor, candidates, limits, policy)
+
+    return run
 
 
 def policy_search(

@@ -24,7 +24,7 @@ from gnn_model.training import checkpoint
 from optimizer.candidates import CandidatePaths, UsableLinks
 from optimizer.rl.environment import Episodes, greedy_descent, run_episodes
 from optimizer.rl.policy import PathPolicy, PolicyConfig
-from optimizer.rl.ppo import Experience, Losses, PpoSettings, advantages, update
+from optimizer.rl.ppo import Experience, PpoSettings, advantages, update
 from optimizer.rl.rerouting import Task, begin_at
 from optimizer.rl.training_scenarios import Question, SizeRange, draw_question
 from topology_sync.errors import ConfigurationError
@@ -74,9 +74,13 @@ def train(
     predictor: Predictor,
     folder: Path | None = None,
     report: Callable[[Row], None] | None = None,
+    stop_at: int | None = None,
     save_every: int = 5,
 ) -> TrainedPolicy:
-    """Train from nothing, or go on from the checkpoint in ``folder``.  Raises ConfigurationError for a foreign one."""
+    """Train from nothing, or go on from the checkpoint in ``folder``.  Raises ConfigurationError for a foreign one.
+
+    ``stop_at``: leave after so many of the iterations; the next call goes on.
+    """
     torch.manual_seed(config.seed)
     policy = PathPolicy(config.policy)
     optimizer = torch.optim.Adam(policy.parameters(), lr=config.ppo.learning_rate)
@@ -85,7 +89,8 @@ def train(
     curve = [] if path is None or not path.exists() else _resume(path, policy, average, optimizer, config)
     pool = _Pool(config, predictor, (config.seed, TRAINING))
     judge = _Validation(config, predictor)
-    for iteration in range(len(curve), config.iterations):
+    end = config.iterations if stop_at is None else min(stop_at, config.iterations)
+    for iteration in range(len(curve), end):
         began = time.monotonic()
         for group in optimizer.param_groups:
             group["lr"] = config.ppo.learning_rate * (1.0 - 0.9 * iteration / config.iterations)
@@ -93,12 +98,12 @@ def train(
         for name, value in policy.state_dict().items():
             average[name].mul_(config.average).add_(value, alpha=1 - config.average)
         row["seconds"] = time.monotonic() - began
-        last = iteration + 1 == config.iterations
+        last = iteration + 1 == end
         if iteration % config.validate_every == 0 or last:
             row |= judge(_with_weights(config.policy, average))
         curve.append(row)
         if path is not None and ((iteration + 1) % save_every == 0 or last):
-            about = {"config": _told(config), "curve": curve}
+            about = {"config": config_told(config), "curve": curve}
             checkpoint.save(path, policy, average, optimizer, about)
             _write_curve(path.with_name("curve.jsonl"), curve)
         if report is not None:
@@ -217,7 +222,8 @@ def _with_weights(config: PolicyConfig, weights: dict[str, Tensor]) -> PathPolic
     return policy
 
 
-def _told(config: RlTrainingConfig) -> dict[str, Any]:
+def config_told(config: RlTrainingConfig) -> dict[str, Any]:
+    """The configuration as JSON."""
     told: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
     return told
 
@@ -230,7 +236,7 @@ def _resume(
     config: RlTrainingConfig,
 ) -> list[Row]:
     about = checkpoint.restore(path, policy, average, optimizer)
-    if about.get("config") != _told(config):
+    if about.get("config") != config_told(config):
         raise ConfigurationError(str(path), "is of a training with other settings", "give another --out folder")
     curve: list[Row] = about["curve"]
     return curve
@@ -238,11 +244,3 @@ def _resume(
 
 def _write_curve(path: Path, curve: list[Row]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in curve))
-
-
-def config_told(config: RlTrainingConfig) -> dict[str, Any]:
-    """The configuration as JSON for a card."""
-    return _told(config)
-
-
-__all__ = ["Losses", "RlTrainingConfig", "TrainedPolicy", "config_told", "task_of", "train"]

@@ -1,7 +1,7 @@
 """Random questions to learn from and to be judged by: networks, traffic and goals that shortest paths miss.
 
-Goals are what a load-aware reference routing would give every class, loosened or tightened a little, so that most of the
-questions have an answer although the shortest paths are none.  Everything is seeded; the same seed, the same question.
+Goals are what a load-aware reference routing would give every class, loosened or tightened a little, so that most
+questions have an answer although the shortest paths are none.  Everything is seeded: same seed, same question.
 """
 
 from __future__ import annotations
