@@ -90,11 +90,11 @@ def policy_input(rerouting: Rerouting, moves: Sequence[Move], whole: Sequence[fl
     hop_demand, hop_link = np.nonzero(rerouting.screen.share)
     load = rerouting.screen.share[hop_demand, hop_link] * rate[hop_demand]
     total = np.maximum(rerouting.screen.load_bps[hop_link], 1e-12)
-    lengths = [sum(len(path.links) for path in move.paths) for move in moves]
+    lengths, move_links = _links_of(moves)
     return PolicyInput(
         links=_single(_link_features(rerouting)),
         demands=_single(_demand_features(rerouting, hop_demand, hop_link)),
-        moves=_single(_move_features(rerouting, moves)),
+        moves=_single(_move_features(rerouting, moves, lengths, move_links)),
         whole=_single(np.array(whole, dtype=np.float64)),
         link_source=topology.link_source,
         link_target=topology.link_target,
@@ -104,7 +104,7 @@ def policy_input(rerouting: Rerouting, moves: Sequence[Move], whole: Sequence[fl
         hop_load=_single(load / total),
         move_demand=np.array([move.demand for move in moves], dtype=np.int64),
         move_hop=np.repeat(np.arange(len(moves)), lengths),
-        move_hop_link=np.array([link for move in moves for path in move.paths for link in path.links], dtype=np.int64),
+        move_hop_link=move_links,
     )
 
 
@@ -177,7 +177,14 @@ def _demand_features(rerouting: Rerouting, hop_demand: IntArray, hop_link: IntAr
     )
 
 
-def _move_features(rerouting: Rerouting, moves: Sequence[Move]) -> FloatArray:
+def _links_of(moves: Sequence[Move]) -> tuple[IntArray, IntArray]:
+    """How many links each move's paths have, and those links in a row."""
+    lengths = np.array([sum(len(path.links) for path in move.paths) for move in moves], dtype=np.int64)
+    links = np.array([link for move in moves for path in move.paths for link in path.links], dtype=np.int64)
+    return lengths, links
+
+
+def _move_features(rerouting: Rerouting, moves: Sequence[Move], lengths: IntArray, move_links: IntArray) -> FloatArray:
     if not moves:
         return np.zeros((0, len(MOVE_FEATURES)))
     screen = rerouting.screen
@@ -191,17 +198,17 @@ def _move_features(rerouting: Rerouting, moves: Sequence[Move]) -> FloatArray:
     rank[order] = np.arange(len(moves))
     demands = [move.demand for move in moves]
     start = rerouting.task.scenario.routing.paths
-    new = [[link for path in move.paths for link in path.links] for move in moves]
-    old_hops = (screen.share[demands] > 0).sum(axis=1)
+    old = screen.share[demands] > 0
+    new = after[np.repeat(np.arange(len(moves)), lengths), move_links]
     soft_now = max(float(soft_maximum(now)), 1e-12)
     return np.stack(
         [
             np.log1p(rank),
             np.clip((violation - present) / max(present, VIOLATION_TOLERANCE), -2.0, 2.0) if present > 0 else violation,
             np.clip((soft - soft_now) / soft_now, -1.0, 1.0),
-            [min(float(row[links].max()), 4.0) for row, links in zip(after, new, strict=True)],
-            np.minimum((now * (screen.share[demands] > 0)).max(axis=1), 4.0),
-            (np.array([len(links) for links in new]) - old_hops) / 4,
+            np.minimum(np.maximum.reduceat(new, np.cumsum(lengths) - lengths), 4.0),
+            np.minimum((now * old).max(axis=1), 4.0),
+            (lengths - old.sum(axis=1)) / 4,
             [float(move.paths == start[move.demand]) for move in moves],
             [float(move.demand in rerouting.changed) for move in moves],
         ],

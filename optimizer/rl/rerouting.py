@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from optimizer.screening import LoadScreen, Move
 from topology_sync.paths import shortest_path
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
-from topology_sync.values import BoolArray, FloatArray
+from topology_sync.values import BoolArray, FloatArray, IntArray
 
 HOT_LINKS = 6
 DEMANDS_CONSIDERED = 24
@@ -22,6 +23,14 @@ PATHS_PER_DEMAND = 3
 WAYS_BY_LOAD = 3  # so many of the demands also get the way that present load favours, which has to be searched
 SERVICE_WEIGHT = 1e-3
 LOSS_WEIGHT = 10.0
+
+
+class Options(NamedTuple):
+    """The candidate paths of a demand; ``link`` has the links of all of them in a row, ``length`` how many each has."""
+
+    paths: tuple[PathShare, ...]
+    link: IntArray
+    length: IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +45,24 @@ class Task:
     candidates: CandidatePaths
     movable: BoolArray
     max_changes: int | None = None
+    _known: dict[tuple[int, int], Options] = field(default_factory=dict)
 
     @classmethod
     def of(cls, scenario: Scenario, table: GoalTable, candidates: CandidatePaths) -> Task:
         """A task in which every demand with traffic may move."""
         return cls(scenario, table, candidates, np.asarray(scenario.traffic.rate_bps > 0, dtype=np.bool_))
+
+    def options(self, demand: int) -> Options:
+        """The candidate paths of a demand; there is at least one, or it could not move."""
+        ends = int(self.scenario.traffic.source[demand]), int(self.scenario.traffic.target[demand])
+        if ends not in self._known:
+            paths = self.candidates.between(*ends)
+            self._known[ends] = Options(
+                tuple(PathShare(path) for path in paths),
+                np.array([link for path in paths for link in path], dtype=np.int64),
+                np.array([len(path) for path in paths], dtype=np.int64),
+            )
+        return self._known[ends]
 
 
 @dataclass(eq=False)
@@ -88,11 +110,22 @@ class Rerouting:
     def moves(self) -> list[Move]:
         """Demands over the links that hurt, each to a few of its other paths, those that hurt most first."""
         demands = self._demands_over(self.hurt)
-        return [
-            Move(demand, (PathShare(path),))
-            for position, demand in enumerate(demands)
-            for path in self._ways(demand, position < WAYS_BY_LOAD)
-        ]
+        if not demands:
+            return []
+        weight = self._weights(demands)
+        options = [self.task.options(demand) for demand in demands]
+        sizes = [len(option.length) for option in options]
+        length = np.concatenate([option.length for option in options])
+        links = np.concatenate([option.link for option in options])
+        row = np.repeat(np.repeat(np.arange(len(demands)), sizes), length)
+        costs = np.add.reduceat(weight[row, links], np.cumsum(length) - length).tolist()
+        found: list[Move] = []
+        first = 0
+        for position, (demand, option, size) in enumerate(zip(demands, options, sizes, strict=True)):
+            row_of = weight[position] if position < WAYS_BY_LOAD else None
+            found += self._chosen(demand, option, costs[first : first + size], row_of)
+            first += size
+        return found
 
     def _hurt(self) -> FloatArray:
         if self.score.violation <= 0:
@@ -122,28 +155,32 @@ class Rerouting:
         order = np.argsort(-np.where(movable, part, -1.0), kind="stable")[: min(DEMANDS_CONSIDERED, int(movable.sum()))]
         return [int(demand) for demand in order]
 
-    def _ways(self, demand: int, by_load: bool) -> list[tuple[int, ...]]:
-        topology, traffic = self.task.scenario.topology, self.task.scenario.traffic
-        source, target = int(traffic.source[demand]), int(traffic.target[demand])
-        after = self.screen.load_bps + traffic.rate_bps[demand] * (1 - self.screen.share[demand])
-        after = after / topology.capacity_bps
+    def _weights(self, demands: list[int]) -> FloatArray:
+        """What a link costs each of these demands, its own load set aside: full ones far more than empty ones."""
+        rate = self.task.scenario.traffic.rate_bps[demands, None]
+        after = self.screen.load_bps + rate * (1 - self.screen.share[demands])
+        after = after / self.task.scenario.topology.capacity_bps
         scale = max(float(self.utilisation.max(initial=0.0)), 1e-9)
-        weight = 0.02 + np.minimum(after / scale, 4.0) ** 6
+        weights: FloatArray = 0.02 + np.minimum(after / scale, 4.0) ** 6
+        return weights
+
+    def _chosen(self, demand: int, option: Options, cost: list[float], weight: FloatArray | None) -> list[Move]:
+        """The cheapest paths, the way back to the start, and where ``weight`` is given the cheapest of all ways."""
         present = self.routing.paths[demand]
         there = present[0].links if len(present) == 1 else None
-        options = [path for path in self.task.candidates.between(source, target) if path != there]
-        cost = [float(weight[list(path)].sum()) for path in options]
-        ranked = sorted(range(len(options)), key=lambda index: (cost[index], index))[:PATHS_PER_DEMAND]
-        chosen = [options[index] for index in ranked]
+        ranked = sorted(range(len(cost)), key=lambda index: (cost[index], index))
+        chosen = [share for index in ranked if (share := option.paths[index]).links != there][:PATHS_PER_DEMAND]
         start = self.task.scenario.routing.paths[demand]
-        if len(start) == 1 and start[0].links in options and start[0].links not in chosen:
-            chosen.append(start[0].links)
-        if by_load:
+        if len(start) == 1 and start[0].links != there and start[0] not in chosen and demand in self.changed:
+            chosen.append(start[0])
+        if weight is not None:
+            topology, traffic = self.task.scenario.topology, self.task.scenario.traffic
+            source, target = int(traffic.source[demand]), int(traffic.target[demand])
             usable = self.task.candidates.usable.for_ends(topology, source, target)
             path = shortest_path(topology, source, target, weight.tolist(), usable)
-            if path is not None and path != there and path not in chosen:
-                chosen.append(path)
-        return chosen
+            if path is not None and path != there and PathShare(path) not in chosen:
+                chosen.append(PathShare(path))
+        return [Move(demand, (share,)) for share in chosen]
 
     def _judge(self, prediction: Prediction) -> None:
         table, scenario = self.task.table, self.task.scenario

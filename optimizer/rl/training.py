@@ -44,7 +44,7 @@ class RlTrainingConfig:
     Per iteration ``questions`` out of a pool of ``pool``, each in ``episodes`` copies of up to ``steps`` moves.
     """
 
-    iterations: int = 300
+    iterations: int = 200
     questions: int = 4
     episodes: int = 8
     steps: int = 16
