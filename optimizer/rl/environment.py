@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from topology_sync.values import BoolArray, FloatArray
 
 MAXIMUM_WEIGHT = 0.1
 CHANGE_WEIGHT = 0.002
+FAR_MOVES = 3
 Policy = Callable[[Sequence[PolicyInput]], Scores]
 
 
@@ -36,7 +37,9 @@ class Episodes:
 
     ``inputs`` and ``action``, ``log_probability`` are lists of steps, ``place`` [(step, episode)] says where each was;
     ``reward`` [steps, episodes], ``value`` and ``alive`` [steps + 1, episodes].  ``first`` is the score at the start,
-    ``best`` the best of every episode and ``best_routing`` the routing that has it.
+    ``best`` the best of every episode and ``best_routing`` the routing that has it; ``far`` is the best routing
+    at least FAR_MOVES moves away from the start, None where an episode did not get there, and ``far_cost`` its cost.
+    ``seconds_per_step`` is of one episode.
     """
 
     inputs: list[PolicyInput]
@@ -49,6 +52,9 @@ class Episodes:
     first: Score
     best: list[Score]
     best_routing: list[Routing]
+    far: list[Routing | None]
+    far_cost: FloatArray
+    seconds_per_step: float = 0.0
 
 
 def cost(score: Score, first: Score) -> float:
@@ -71,8 +77,8 @@ def run_episodes(
 ) -> Episodes:
     """Let the policy act ``steps`` times in each of ``episodes`` copies of a question, from ``start`` on.
 
-    The first ``greedy`` episodes take what the policy thinks best, the others draw.  No step begins after ``deadline``
-    (of the monotonic clock).
+    The first ``greedy`` episodes take what the policy thinks best, the others draw.  No step begins that would end
+    after ``deadline`` (of the monotonic clock) if it took as long as the longest so far.
     """
     reroutings = begin_at(task, [start] * episodes, predictor)
     first = reroutings[0].score
@@ -82,11 +88,16 @@ def run_episodes(
     reward = np.zeros((steps, episodes))
     value = np.zeros((steps + 1, episodes))
     alive = np.ones((steps + 1, episodes), dtype=np.bool_)
-    told = Episodes([], [], [], [], reward, value, alive, first, best, best_routing)
+    far: list[Routing | None] = [None] * episodes
+    far_cost = np.full(episodes, np.inf)
+    told = Episodes([], [], [], [], reward, value, alive, first, best, best_routing, far, far_cost)
+    longest_s = 0.0
+    began = time.monotonic()
     for step in range(steps):
+        step_began = time.monotonic()
         acting, options = _options(reroutings, alive[step])
         alive[step:, [number for number in range(episodes) if number not in acting]] = False
-        if not acting or time.monotonic() > deadline:
+        if not acting or step_began + longest_s > deadline:
             break
         part_left = 1.0 - step / steps
         inputs = [
@@ -107,14 +118,17 @@ def run_episodes(
         told.place.extend((step, number) for number in acting)
         for number in acting:
             now = cost(reroutings[number].score, first)
+            if step + 1 >= FAR_MOVES and now < far_cost[number]:
+                far_cost[number], far[number] = now, reroutings[number].routing
             if now < best_cost[number]:
                 reward[step, number] = best_cost[number] - now
                 best_cost[number], best[number] = now, reroutings[number].score
                 best_routing[number] = reroutings[number].routing
             if first.violation > 0 and reroutings[number].score.violation <= 0:
                 alive[step + 1 :, number] = False
+        longest_s = max(longest_s, time.monotonic() - step_began)
     alive[steps] = False  # an episode has so many steps and nothing after them
-    return told
+    return replace(told, seconds_per_step=(time.monotonic() - began) / max(len(told.inputs), 1))
 
 
 def greedy_descent(task: Task, predictor: Predictor, steps: int) -> Routing:

@@ -47,7 +47,9 @@ HELD_OUT = (
 )
 EVALUATION = 3  # second part of the seeds of questions: training and validation have 1 and 2
 MOST_TRIES = 50
-DEMANDS_PER_NODE = (4, 9)
+DEMANDS_PER_NODE = (8, 20)
+LOADS = (1.0, 1.7)
+SLACK = (1.0, 1.05)
 SIMULATED_ERROR = 0.02
 
 
@@ -88,7 +90,9 @@ def held_out_question(network: str, number: int, predictor: Predictor) -> Questi
     demands = (DEMANDS_PER_NODE[0] * topology.node_count, DEMANDS_PER_NODE[1] * topology.node_count)
     for attempt in range(MOST_TRIES):
         seed = (0, EVALUATION, number, attempt, *network.encode())
-        question = question_on(topology, np.random.default_rng(seed), predictor, demands, f"{network}#{number}")
+        question = question_on(
+            topology, np.random.default_rng(seed), predictor, demands, f"{network}#{number}", LOADS, SLACK
+        )
         if question is not None and question.solvable:
             return question
     raise InputError(network, f"no question in {MOST_TRIES} tries", "name another network")

@@ -1,7 +1,8 @@
 """What the policy sees of a re-routing: dimensionless numbers of links, demands and moves.
 
 Nothing here has a unit: rates are relative to capacities, times to goals or to the time of sending a packet, violations
-to the present violation.  Scaling all rates and capacities by k and all times by 1/k changes nothing.
+to the present violation.  Scaling all rates and capacities by k and all times by 1/k changes nothing
+(goals below a microsecond apart, see ``goals.SMALLEST_GOAL``).
 """
 
 from __future__ import annotations
@@ -193,9 +194,7 @@ def _move_features(rerouting: Rerouting, moves: Sequence[Move], lengths: IntArra
     violation = screen.violation_after(moves, after)
     present = max(rerouting.score.violation, 0.0)
     soft = soft_maximum(after)
-    order = np.lexsort((soft, np.round(violation, 9)))
-    rank = np.empty(len(moves))
-    rank[order] = np.arange(len(moves))
+    rank = _rank(np.round(violation, 9), np.round(soft, 9))
     demands = [move.demand for move in moves]
     start = rerouting.task.scenario.routing.paths
     old = screen.share[demands] > 0
@@ -214,6 +213,16 @@ def _move_features(rerouting: Rerouting, moves: Sequence[Move], lengths: IntArra
         ],
         axis=1,
     )
+
+
+def _rank(first: FloatArray, second: FloatArray) -> FloatArray:
+    """How many are smaller by ``first``, then by ``second``; equals share a rank."""
+    order = np.lexsort((second, first))
+    keys = np.stack([first[order], second[order]])
+    new = np.concatenate([[True], (keys[:, 1:] != keys[:, :-1]).any(axis=0)])
+    rank = np.empty(len(order))
+    rank[order] = np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))
+    return rank
 
 
 def _single(values: FloatArray) -> SingleArray:

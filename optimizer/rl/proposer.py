@@ -1,9 +1,10 @@
 """The policy as a proposer inside the search: it proposes, the predictor judges, the local search finishes.
 
-While goals are missed, episodes of the policy and runs of the local search take turns: the policy moves several demands
-in a row, through worse routings too, and the search descends from the best that came of it.  Once everything is kept
-the local search has the rest of the time, and what need not have changed is put back.  Same outward behaviour as
-``local_search.search``: never worse than the start in the predictor's eyes, and only its verdict counts.
+While goals are missed, episodes of the policy and runs of the local search take turns: the policy moves several
+demands in a row, through worse routings too, and the search descends from the best that came of it, or where nothing
+better came of it, from the best place some moves away.  Once everything is kept the local search has the rest of the
+time, and what need not have changed is put back.  Same outward behaviour as ``local_search.search``: never worse than
+the start in the predictor's eyes, and only its verdict counts.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from topology_sync.scenario import Scenario
 from topology_sync.values import float_array
 
 STEPS = 16
+PUT_BACK_PART = 0.1
 LARGEST_TORCH_SEED = 2**31
 
 
@@ -36,13 +38,13 @@ LARGEST_TORCH_SEED = 2**31
 class TurnSettings:
     """How policy and local search share the time.
 
-    ``episodes`` side by side of up to ``STEPS`` moves, the first of them greedy; a turn of the policy ends after
-    ``policy_part`` of the time, one of the search after ``search_part``.  ``search_first``: the search begins.
-    ``finish`` False leaves the local search out: what the policy reaches alone.
+    A first greedy episode, later up to ``episodes`` side by side, as many as ``STEPS`` moves leave time for; a turn of
+    the policy ends after ``policy_part`` of the time, one of the search after ``search_part``.  ``search_first``: the
+    search begins.  ``finish`` False leaves the local search out: what the policy reaches alone.
     """
 
-    episodes: int = 4
-    policy_part: float = 0.25
+    episodes: int = 6
+    policy_part: float = 0.15
     search_part: float = 0.25
     search_first: bool = True
     finish: bool = True
@@ -104,6 +106,8 @@ class _PolicySearch:
     turns: TurnSettings
     screened: int = 0
     judged: int = 0
+    turn: int = 0
+    seconds_per_step: float = 0.0
     task: Task = field(init=False)
     routing: Routing = field(init=False)
     score: Score = field(init=False)
@@ -116,50 +120,60 @@ class _PolicySearch:
         self.routing, self.score = opening.routing, replace_changes(opening.score, 0)
         self._take_turns()
         if self.turns.finish:
-            self._descend(self.deadline - time.monotonic() - 0.1 * self.limits.time_s)
+            self._descend(self.routing, self.deadline - time.monotonic() - PUT_BACK_PART * self.limits.time_s)
             self._put_back(opening)
         return self._result(opening, began)
 
     def _take_turns(self) -> None:
         generator = torch.Generator().manual_seed(self.limits.seed % LARGEST_TORCH_SEED)
+        turn_s = self.turns.search_part * self.limits.time_s
         if self.turns.finish and self.turns.search_first:
-            self._descend(self.turns.search_part * self.limits.time_s)
+            self._descend(self.routing, turn_s)
         while self.score.violation > 0 and time.monotonic() < self.deadline:
             before = self.score
-            self._propose(generator)
+            far = self._propose(generator)
+            improved = self.score.better_than(before)
             if self.turns.finish:
-                self._descend(self.turns.search_part * self.limits.time_s)
-            elif not self.score.better_than(before):
+                self._descend(self.routing if improved or far is None else far, turn_s)
+            elif not improved and self.turn > self.turns.episodes:
                 return
+            self.turn += 1
 
-    def _propose(self, generator: torch.Generator) -> None:
-        """Let the policy act from the best routing so far and keep the best that comes of it."""
-        deadline = min(self.deadline, time.monotonic() + self.turns.policy_part * self.limits.time_s)
+    def _propose(self, generator: torch.Generator) -> Routing | None:
+        """Let the policy act from the best routing so far and keep the best that comes of it; the best some way off."""
+        part_s = self.turns.policy_part * self.limits.time_s
+        deadline = min(self.deadline, time.monotonic() + part_s)
+        count, greedy = 1, 1
+        if self.turn:
+            fitting = part_s / max(STEPS * self.seconds_per_step, 1e-9)
+            count, greedy = int(np.clip(fitting, 1, self.turns.episodes)), 0
         run = run_episodes(
-            self.task, self.predictor, self.policy, self.routing, self.turns.episodes, STEPS, generator, 1, deadline
+            self.task, self.predictor, self.policy, self.routing, count, STEPS, generator, greedy, deadline
         )
+        self.seconds_per_step = run.seconds_per_step
         self.judged += len(run.inputs) + 1
         self.screened += sum(len(item.moves) for item in run.inputs)
         for score, routing in zip(run.best, run.best_routing, strict=True):
             if score.better_than(self.score):
                 self.routing, self.score = routing, score
+        return run.far[int(np.argmin(run.far_cost))]
 
-    def _descend(self, time_s: float) -> None:
-        """Local search from the best routing so far."""
+    def _descend(self, start: Routing, time_s: float) -> None:
+        """Local search from a routing; what is better than the best so far is kept."""
         time_s = min(time_s, self.deadline - time.monotonic())
         if time_s <= 0:
             return
         left = self.limits.max_changes
         if left is not None:
-            left = max(left - len(self.routing.changed_demands(self.task.scenario.routing)), 0)
-        result = self._search(self.routing, left, time_s)
+            left = max(left - len(start.changed_demands(self.task.scenario.routing)), 0)
+        result = self._search(start, left, time_s)
         changed = len(result.routing.changed_demands(self.task.scenario.routing))
         score = replace_changes(result.score, changed)
         if score.better_than(self.score):
             self.routing, self.score = result.routing, score
 
     def _search(self, routing: Routing, max_changes: int | None, time_s: float) -> SearchResult:
-        limits = replace(self.limits, time_s=time_s, max_changes=max_changes)
+        limits = replace(self.limits, time_s=time_s, max_changes=max_changes, seed=self.limits.seed + self.turn)
         result = search(self.scenario.with_routing(routing), self.table, self.predictor, self.candidates, limits)
         self.screened += result.moves_screened
         self.judged += result.routings_judged

@@ -65,21 +65,31 @@ def draw_question(seed: tuple[int, ...], predictor: Predictor, sizes: SizeRange 
 
 
 def question_on(
-    topology: Topology, random: np.random.Generator, predictor: Predictor, demands: tuple[int, int], name: str
+    topology: Topology,
+    random: np.random.Generator,
+    predictor: Predictor,
+    demands: tuple[int, int],
+    name: str,
+    loads: tuple[float, float] = LOADS,
+    slack: tuple[float, float] | None = None,
 ) -> Question | None:
-    """Traffic and goals for a network; None where its shortest paths already keep them."""
+    """Traffic and goals for a network; None where its shortest paths already keep them.
+
+    ``loads``: maximum utilisation over shortest paths; ``slack``: by how much goals are wider than what the reference
+    routing gives (None: in one of four questions they are narrower).
+    """
     classes = CLASS_NAMES[: int(random.integers(2, 4))]
     if random.random() < 0.25:
         strict = Scheduler("strict", (), tuple((entry, queue) for queue, entry in enumerate(classes)))
         topology = replace(topology, schedulers=(strict,) * topology.node_count)
     traffic = _traffic(topology, classes, int(random.integers(demands[0], demands[1] + 1)), random)
     shortest = fewest_hops_routing(topology, traffic)
-    load = float(random.uniform(*LOADS))
+    load = float(random.uniform(*loads))
     traffic = traffic.with_rates(traffic.rate_bps * (load / shortest.max_utilisation(traffic, topology)))
     reference = load_aware_routing(topology, traffic, random)
     scenario = Scenario(name, topology, traffic, shortest)
     before, after = predictor.predict_batch(scenario, [shortest, reference])
-    goals = _goals(scenario, experienced_values(after, _percentiles(traffic)), random)
+    goals = _goals(scenario, experienced_values(after, _percentiles(traffic)), _slack(slack, random), random)
     scenario = replace(scenario, sla=tuple(goal.sla for goal in goals))
     table = goal_table(traffic, goals)
     if predicted_violation(before, table) <= 0:
@@ -175,10 +185,15 @@ def _percentiles(traffic: TrafficMatrix) -> GoalTable:
     return GoalTable(np.full((3, count), np.inf), np.full(count, 99.0), np.ones(count))
 
 
-def _goals(scenario: Scenario, values: FloatArray, random: np.random.Generator) -> tuple[ClassGoal, ...]:
-    """Per class the worst that the reference gives its demands, times a random slack (below 1: maybe out of reach)."""
+def _slack(given: tuple[float, float] | None, random: np.random.Generator) -> float:
+    if given is not None:
+        return float(random.uniform(*given))
+    return float(random.uniform(1.0, 1.25) if random.random() < 0.75 else random.uniform(0.8, 1.0))
+
+
+def _goals(scenario: Scenario, values: FloatArray, slack: float, random: np.random.Generator) -> tuple[ClassGoal, ...]:
+    """Per class the worst that the reference gives its demands, times the slack."""
     goals = []
-    slack = float(random.uniform(1.0, 1.25) if random.random() < 0.75 else random.uniform(0.8, 1.0))
     for index, name in enumerate(scenario.traffic.class_names):
         mine = np.nonzero(scenario.traffic.traffic_class == index)[0]
         if not len(mine):
