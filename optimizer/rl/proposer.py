@@ -44,9 +44,9 @@ class TurnSettings:
     """
 
     episodes: int = 6
-    policy_part: float = 0.15
-    search_part: float = 0.25
-    search_first: bool = True
+    policy_part: float = 0.3
+    search_part: float = 0.15
+    search_first: bool = False
     finish: bool = True
 
 
