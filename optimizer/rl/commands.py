@@ -122,7 +122,7 @@ def bench_command(
 
     evaluation.measure(chosen, results, judge, policy, report)
     if simulate:
-        simulator = PacketSimulator(evaluation.SIMULATED_ERROR)
+        simulator = PacketSimulator(evaluation.SIMULATED_ERROR, max_hops=evaluation.SIMULATED_HOPS)
         evaluation.simulate(chosen, results, judge, simulator, report)
     keys = [trial.key for trial in chosen]
     rows = evaluation.summary([results.records[key] for key in keys])
