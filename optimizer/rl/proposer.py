@@ -223,14 +223,11 @@ class _PolicySearch:
         routing = self.routing
         if not opening.repaired and not self.limits.single_path and not score.better_than(opening.start_score):
             routing, after, score = start, opening.before, opening.start_score
-        return SearchResult(
+        return replace(
+            opening,
             routing=routing,
             changed=routing.changed_demands(start),
-            repaired=opening.repaired,
-            unroutable=opening.unroutable,
-            start_score=opening.start_score,
             score=score,
-            before=opening.before,
             after=after,
             seconds=time.monotonic() - began,
             moves_screened=self.screened,
