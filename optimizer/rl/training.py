@@ -1,7 +1,7 @@
 """Training of the policy: random questions, episodes, updates; resumable, and the same whether interrupted or not.
 
 Every iteration draws everything random from (seed, iteration), so nothing but weights, the state of Adam and the curve
-has to be kept.  The policy that is used is a running average of the weights.
+has to be kept.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from gnn_model.predictor import Predictor
 from gnn_model.training import checkpoint
@@ -50,7 +49,6 @@ class RlTrainingConfig:
     steps: int = 16
     pool: int = 256
     seed: int = 1
-    average: float = 0.98
     validate_every: int = 25
     validation_questions: int = 24
     sizes: SizeRange = field(default_factory=SizeRange)
@@ -63,7 +61,7 @@ Row = dict[str, float]
 
 @dataclass(frozen=True, eq=False)
 class TrainedPolicy:
-    """The averaged policy and the learning curve: one row per iteration."""
+    """The policy and the learning curve: one row per iteration."""
 
     policy: PathPolicy
     curve: list[Row]
@@ -84,9 +82,8 @@ def train(
     torch.manual_seed(config.seed)
     policy = PathPolicy(config.policy)
     optimizer = torch.optim.Adam(policy.parameters(), lr=config.ppo.learning_rate)
-    average = {name: value.clone() for name, value in policy.state_dict().items()}
     path = None if folder is None else folder / "checkpoint.safetensors"
-    curve = [] if path is None or not path.exists() else _resume(path, policy, average, optimizer, config)
+    curve = [] if path is None or not path.exists() else _resume(path, policy, optimizer, config)
     pool = _Pool(config, predictor, (config.seed, TRAINING))
     judge = _Validation(config, predictor)
     end = config.iterations if stop_at is None else min(stop_at, config.iterations)
@@ -95,20 +92,18 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = config.ppo.learning_rate * (1.0 - 0.9 * iteration / config.iterations)
         row = _iterate(policy, optimizer, config, predictor, pool, iteration)
-        for name, value in policy.state_dict().items():
-            average[name].mul_(config.average).add_(value, alpha=1 - config.average)
         row["seconds"] = time.monotonic() - began
         last = iteration + 1 == end
         if iteration % config.validate_every == 0 or last:
-            row |= judge(_with_weights(config.policy, average))
+            row |= judge(policy)
         curve.append(row)
         if path is not None and ((iteration + 1) % save_every == 0 or last):
             about = {"config": config_told(config), "curve": curve}
-            checkpoint.save(path, policy, average, optimizer, about)
+            checkpoint.save(path, policy, {}, optimizer, about)
             _write_curve(path.with_name("curve.jsonl"), curve)
         if report is not None:
             report(row)
-    return TrainedPolicy(_with_weights(config.policy, average).eval(), curve)
+    return TrainedPolicy(policy.eval(), curve)
 
 
 def _iterate(
@@ -216,26 +211,14 @@ def task_of(question: Question) -> Task:
     return Task.of(question.scenario, question.table, CandidatePaths(topology, UsableLinks.all_of(topology)))
 
 
-def _with_weights(config: PolicyConfig, weights: dict[str, Tensor]) -> PathPolicy:
-    policy = PathPolicy(config)
-    policy.load_state_dict(weights)
-    return policy
-
-
 def config_told(config: RlTrainingConfig) -> dict[str, Any]:
     """The configuration as JSON."""
     told: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
     return told
 
 
-def _resume(
-    path: Path,
-    policy: PathPolicy,
-    average: dict[str, Tensor],
-    optimizer: torch.optim.Optimizer,
-    config: RlTrainingConfig,
-) -> list[Row]:
-    about = checkpoint.restore(path, policy, average, optimizer)
+def _resume(path: Path, policy: PathPolicy, optimizer: torch.optim.Optimizer, config: RlTrainingConfig) -> list[Row]:
+    about = checkpoint.restore(path, policy, {}, optimizer)
     if about.get("config") != config_told(config):
         raise ConfigurationError(str(path), "is of a training with other settings", "give another --out folder")
     curve: list[Row] = about["curve"]
