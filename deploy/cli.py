@@ -25,6 +25,8 @@ COMMAND_MODULES = (
     "deploy.testbed.measurement.commands",
     "controller.commands",
     "optimizer.commands",
+    "optimizer.optimize_command",
+    "optimizer.rl.commands",
     "optimizer.bench_commands",
     "optimizer.bench_candidates",
     "optimizer.what_if_commands",

@@ -1,56 +1,17 @@
-"""The optimizer's commands: ``optimize`` works on a file, the others talk to a running optimizer."""
+"""The commands that talk to a running optimizer: what it does, what it decided, what an operator tells it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from gnn_model.service.options import (
-    AddressOption,
-    TlsCaOption,
-    TlsCertificateOption,
-    TlsKeyOption,
-    addresses_of,
-    tls_files,
-)
 from topology_sync.errors import InputError, UnavailableError
-
-if TYPE_CHECKING:
-    from gnn_model.predictor import Predictor
-    from topology_sync.scenario import Scenario
 
 DEFAULT_API = "http://127.0.0.1:8080"
 API_TIMEOUT_S = 35.0
-
-
-class Objective(StrEnum):
-    """What ``optimize`` minimises."""
-
-    max_utilisation = "max-utilisation"
-    sla = "sla"
-
-
-class Optimizer(StrEnum):
-    """How it searches."""
-
-    auto = "auto"
-    exact = "exact"
-    local_search = "local-search"
-    rl = "rl"
-
-
-class PredictorKind(StrEnum):
-    """Who judges routings."""
-
-    gnn = "gnn"
-    analytic = "analytic"
-
 
 ApiOption = Annotated[str, typer.Option("--api", envvar="ROUTEWRIGHT_API", help="Where the optimizer listens.")]
 TokenOption = Annotated[Path | None, typer.Option("--token-file", help="File with the bearer token.")]
@@ -59,128 +20,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    app.command()(optimize)
     app.command()(status)
     app.command()(history)
     app.command()(approve)
     app.command()(rollback)
-
-
-def optimize(
-    scenario: Annotated[str, typer.Argument(help="Scenario file or source, e.g. topohub:sndlib/nobel-us.")],
-    objective: Annotated[
-        Objective | None, typer.Option(help="What to minimise; without it: the SLA where the scenario has one.")
-    ] = None,
-    single_path: Annotated[bool, typer.Option("--single-path", help="Split no demand.")] = False,
-    max_changes: Annotated[int | None, typer.Option(min=0, help="Change at most this many demands.")] = None,
-    optimizer: Annotated[Optimizer, typer.Option(help="How to search.")] = Optimizer.auto,
-    predictor: Annotated[
-        PredictorKind | None, typer.Option(help="Who judges routings; gnn where promises are judged.")
-    ] = None,
-    address: AddressOption = None,
-    tls_ca: TlsCaOption = None,
-    tls_certificate: TlsCertificateOption = None,
-    tls_key: TlsKeyOption = None,
-    time_limit: Annotated[float, typer.Option(min=0.01, max=86400.0, help="Seconds to search.")] = 10.0,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 1,
-    realisable: Annotated[
-        bool, typer.Option("--realisable", help="Only shares that switches realise exactly (max-utilisation).")
-    ] = False,
-    max_delay: Annotated[
-        list[str] | None,
-        typer.Option("--max-delay", metavar="CLASS=MS", help="Bound on the propagation delay (max-utilisation)."),
-    ] = None,
-    max_stretch: Annotated[
-        float | None, typer.Option(min=1.0, help="Bound on delay over a demand's least delay (max-utilisation).")
-    ] = None,
-    demands: Annotated[Path | None, typer.Option(help="Demands file of a REPETITA graph.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the plan to this file.")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Find a better routing for a scenario.  Exit code 1 when SLAs are still violated."""
-    if optimizer is Optimizer.rl:
-        raise InputError("--optimizer", "'rl' is not available", "use auto, exact or local-search")
-    from gnn_model.predictor_choice import open_predictor
-    from topology_sync.sources import load_scenario
-
-    question = load_scenario(scenario, demands=demands)
-    goal = objective or (
-        Objective.sla if question.sla and optimizer is not Optimizer.exact else Objective.max_utilisation
-    )
-    with _working(f"searching for up to {time_limit:g} s", not as_json):
-        if _is_exact(optimizer, goal, single_path, max_changes):
-            from optimizer.delay_limits import delay_limits
-            from optimizer.exact.least_utilisation import UtilisationLimits
-            from optimizer.exact_answers import answer_exactly
-
-            limit_s = delay_limits(question, max_delay or (), max_stretch)
-            limits = UtilisationLimits(time_limit, seed, single_path, realisable, max_changes, limit_s)
-            answer, plan = answer_exactly(question, limits)
-        elif realisable or max_delay or max_stretch is not None:
-            raise InputError(
-                "--realisable, --max-delay, --max-stretch",
-                "do not go with this search",
-                "use --objective max-utilisation, and --max-changes without --single-path",
-            )
-        else:
-            # without promises no prediction changes the plan, so the quick one does
-            kind = predictor or (PredictorKind.gnn if question.sla or address else PredictorKind.analytic)
-            judge = open_predictor(kind.value, addresses_of(address), tls_files(tls_ca, tls_certificate, tls_key))
-            answer, plan = _optimize(question, goal, judge, single_path, max_changes, time_limit, seed)
-    if out is not None:
-        try:
-            out.write_text(json.dumps(plan, indent=1) + "\n")
-        except OSError as error:
-            raise InputError(str(out), f"cannot be written ({error.strerror})", "choose another file") from None
-    if as_json:
-        typer.echo(json.dumps(answer))
-    else:
-        _show_answer(answer, out)
-    if goal is Objective.sla and answer["sla"]["violated_after"]:
-        raise typer.Exit(1)
-
-
-def _is_exact(optimizer: Optimizer, goal: Objective, single_path: bool, max_changes: int | None) -> bool:
-    """Whether the exact search answers; InputError where it was asked for and cannot."""
-    can = goal is Objective.max_utilisation and not (single_path and max_changes is not None)
-    if optimizer is Optimizer.exact and not can:
-        problem = "searches for no SLA goals" if goal is Objective.sla else "does not bound changes of single paths"
-        raise InputError("--optimizer", f"'exact' {problem}", "use auto or local-search")
-    return can and optimizer in (Optimizer.auto, Optimizer.exact)
-
-
-def _optimize(
-    question: Scenario,
-    objective: Objective,
-    predictor: Predictor,
-    single_path: bool,
-    max_changes: int | None,
-    time_limit_s: float,
-    seed: int,
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The answer of ``optimize --json`` and the plan's JSON by local search."""
-    from optimizer.bounds import utilisation_lower_bound
-    from optimizer.candidates import CandidatePaths, UsableLinks
-    from optimizer.exact_answers import answer_json
-    from optimizer.goals import class_goals, goal_table
-    from optimizer.local_search import SearchLimits, search
-
-    table = goal_table(question.traffic, class_goals(question.sla))
-    searched = table if objective is Objective.sla else goal_table(question.traffic, ())
-    candidates = CandidatePaths(question.topology, UsableLinks.all_of(question.topology))
-    limits = SearchLimits(time_limit_s, max_changes, single_path=single_path, seed=seed)
-    result = search(question, searched, predictor, candidates, limits)
-    bound = utilisation_lower_bound(question.topology, question.traffic, time_s=max(0.1, 0.1 * time_limit_s))
-    answer, plan = answer_json(
-        question,
-        result.routing,
-        bound,
-        result.seconds,
-        "local-search",
-        objective.value,
-        (result.before, result.after),
-    )
-    return {**answer, "predictor": predictor.name}, plan
 
 
 def status(api: ApiOption = DEFAULT_API, token_file: TokenOption = None, as_json: JsonOption = False) -> None:
@@ -259,30 +102,6 @@ def _call(method: str, api: str, path: str, token_file: Path | None) -> Any:
     if answer.status_code >= 400:
         raise UnavailableError(str(data.get("error", answer.reason_phrase)))
     return data
-
-
-@contextmanager
-def _working(what: str, shown: bool) -> Iterator[None]:
-    """Show on a terminal that something is being done."""
-    from rich.console import Console
-
-    if not shown:
-        yield
-        return
-    with Console(stderr=True).status(what, refresh_per_second=4):
-        yield
-
-
-def _show_answer(answer: dict[str, Any], out: Path | None) -> None:
-    bound = f"{answer['lower_bound']:.4f}, gap {answer['gap']:.1%}" if answer["gap"] is not None else "-"
-    typer.echo(
-        f"maximum utilisation {answer['max_utilisation_before']:.4f} -> {answer['max_utilisation']:.4f}"
-        f" (lower bound {bound})"
-    )
-    typer.echo(f"violated demands    {answer['sla']['violated_before']} -> {answer['sla']['violated_after']}")
-    typer.echo(f"changed demands     {answer['changed_demands']}, {answer['seconds']:.1f} s, {answer['optimizer']}")
-    if out is not None:
-        typer.echo(f"plan written to     {out}")
 
 
 def _milliseconds(value: float | None) -> str:

@@ -1,0 +1,213 @@
+"""``routewright optimize``: a better routing for a scenario in a file, by the search that suits the question."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gnn_model.service.options import (
+    AddressOption,
+    TlsCaOption,
+    TlsCertificateOption,
+    TlsKeyOption,
+    addresses_of,
+    tls_files,
+)
+from topology_sync.errors import InputError
+
+if TYPE_CHECKING:
+    from gnn_model.predictor import Predictor
+    from optimizer.candidates import CandidatePaths
+    from optimizer.goals import GoalTable
+    from optimizer.local_search import SearchLimits, SearchResult
+    from topology_sync.scenario import Scenario
+
+    Search = Callable[[Scenario, GoalTable, Predictor, CandidatePaths, SearchLimits], SearchResult]
+
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
+
+
+class Objective(StrEnum):
+    """What ``optimize`` minimises."""
+
+    max_utilisation = "max-utilisation"
+    sla = "sla"
+
+
+class Optimizer(StrEnum):
+    """How it searches."""
+
+    auto = "auto"
+    exact = "exact"
+    local_search = "local-search"
+    rl = "rl"
+
+
+class PredictorKind(StrEnum):
+    """Who judges routings."""
+
+    gnn = "gnn"
+    analytic = "analytic"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command()(optimize)
+
+
+def optimize(
+    scenario: Annotated[str, typer.Argument(help="Scenario file or source, e.g. topohub:sndlib/nobel-us.")],
+    objective: Annotated[
+        Objective | None, typer.Option(help="What to minimise; without it: the SLA where the scenario has one.")
+    ] = None,
+    single_path: Annotated[bool, typer.Option("--single-path", help="Split no demand.")] = False,
+    max_changes: Annotated[int | None, typer.Option(min=0, help="Change at most this many demands.")] = None,
+    optimizer: Annotated[Optimizer, typer.Option(help="How to search.")] = Optimizer.auto,
+    predictor: Annotated[
+        PredictorKind | None, typer.Option(help="Who judges routings; gnn where promises are judged.")
+    ] = None,
+    address: AddressOption = None,
+    tls_ca: TlsCaOption = None,
+    tls_certificate: TlsCertificateOption = None,
+    tls_key: TlsKeyOption = None,
+    time_limit: Annotated[float, typer.Option(min=0.01, max=86400.0, help="Seconds to search.")] = 10.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 1,
+    realisable: Annotated[
+        bool, typer.Option("--realisable", help="Only shares that switches realise exactly (max-utilisation).")
+    ] = False,
+    max_delay: Annotated[
+        list[str] | None,
+        typer.Option("--max-delay", metavar="CLASS=MS", help="Bound on the propagation delay (max-utilisation)."),
+    ] = None,
+    max_stretch: Annotated[
+        float | None, typer.Option(min=1.0, help="Bound on delay over a demand's least delay (max-utilisation).")
+    ] = None,
+    demands: Annotated[Path | None, typer.Option(help="Demands file of a REPETITA graph.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the plan to this file.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find a better routing for a scenario.  Exit code 1 when SLAs are still violated."""
+    from gnn_model.predictor_choice import open_predictor
+    from topology_sync.sources import load_scenario
+
+    question = load_scenario(scenario, demands=demands)
+    goal = objective or (
+        Objective.sla if question.sla and optimizer is not Optimizer.exact else Objective.max_utilisation
+    )
+    with _working(f"searching for up to {time_limit:g} s", not as_json):
+        if _is_exact(optimizer, goal, single_path, max_changes):
+            from optimizer.delay_limits import delay_limits
+            from optimizer.exact.least_utilisation import UtilisationLimits
+            from optimizer.exact_answers import answer_exactly
+
+            limit_s = delay_limits(question, max_delay or (), max_stretch)
+            limits = UtilisationLimits(time_limit, seed, single_path, realisable, max_changes, limit_s)
+            answer, plan = answer_exactly(question, limits)
+        elif realisable or max_delay or max_stretch is not None:
+            raise InputError(
+                "--realisable, --max-delay, --max-stretch",
+                "do not go with this search",
+                "use --objective max-utilisation, and --max-changes without --single-path",
+            )
+        else:
+            # without promises no prediction changes the plan, so the quick one does
+            kind = predictor or (PredictorKind.gnn if question.sla or address else PredictorKind.analytic)
+            judge = open_predictor(kind.value, addresses_of(address), tls_files(tls_ca, tls_certificate, tls_key))
+            answer, plan = _search(question, goal, judge, optimizer, single_path, max_changes, time_limit, seed)
+    if out is not None:
+        try:
+            out.write_text(json.dumps(plan, indent=1) + "\n")
+        except OSError as error:
+            raise InputError(str(out), f"cannot be written ({error.strerror})", "choose another file") from None
+    if as_json:
+        typer.echo(json.dumps(answer))
+    else:
+        _show_answer(answer, out)
+    if goal is Objective.sla and answer["sla"]["violated_after"]:
+        raise typer.Exit(1)
+
+
+def _is_exact(optimizer: Optimizer, goal: Objective, single_path: bool, max_changes: int | None) -> bool:
+    """Whether the exact search answers; InputError where it was asked for and cannot."""
+    can = goal is Objective.max_utilisation and not (single_path and max_changes is not None)
+    if optimizer is Optimizer.exact and not can:
+        problem = "searches for no SLA goals" if goal is Objective.sla else "does not bound changes of single paths"
+        raise InputError("--optimizer", f"'exact' {problem}", "use auto or local-search")
+    return can and optimizer in (Optimizer.auto, Optimizer.exact)
+
+
+def _search(
+    question: Scenario,
+    objective: Objective,
+    predictor: Predictor,
+    optimizer: Optimizer,
+    single_path: bool,
+    max_changes: int | None,
+    time_limit_s: float,
+    seed: int,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The answer of ``optimize --json`` and the plan's JSON by local search, with or without learned proposals."""
+    from optimizer.bounds import utilisation_lower_bound
+    from optimizer.candidates import CandidatePaths, UsableLinks
+    from optimizer.exact_answers import answer_json
+    from optimizer.goals import class_goals, goal_table
+    from optimizer.local_search import SearchLimits
+
+    table = goal_table(question.traffic, class_goals(question.sla))
+    searched = table if objective is Objective.sla else goal_table(question.traffic, ())
+    candidates = CandidatePaths(question.topology, UsableLinks.all_of(question.topology))
+    limits = SearchLimits(time_limit_s, max_changes, single_path=single_path, seed=seed)
+    search, name = _search_of(optimizer)
+    result = search(question, searched, predictor, candidates, limits)
+    bound = utilisation_lower_bound(question.topology, question.traffic, time_s=max(0.1, 0.1 * time_limit_s))
+    answer, plan = answer_json(
+        question,
+        result.routing,
+        bound,
+        result.seconds,
+        name,
+        objective.value,
+        (result.before, result.after),
+    )
+    return {**answer, "predictor": predictor.name}, plan
+
+
+def _search_of(optimizer: Optimizer) -> tuple[Search, str]:
+    """The search that ``--optimizer`` names, ready to run, and its name in the answer."""
+    if optimizer is Optimizer.rl:
+        from optimizer.rl.proposer import shipped_policy_search
+
+        return shipped_policy_search(), "rl"
+    from optimizer.local_search import search
+
+    return search, "local-search"
+
+
+@contextmanager
+def _working(what: str, shown: bool) -> Iterator[None]:
+    """Show on a terminal that something is being done."""
+    from rich.console import Console
+
+    if not shown:
+        yield
+        return
+    with Console(stderr=True).status(what, refresh_per_second=4):
+        yield
+
+
+def _show_answer(answer: dict[str, Any], out: Path | None) -> None:
+    bound = f"{answer['lower_bound']:.4f}, gap {answer['gap']:.1%}" if answer["gap"] is not None else "-"
+    typer.echo(
+        f"maximum utilisation {answer['max_utilisation_before']:.4f} -> {answer['max_utilisation']:.4f}"
+        f" (lower bound {bound})"
+    )
+    typer.echo(f"violated demands    {answer['sla']['violated_before']} -> {answer['sla']['violated_after']}")
+    typer.echo(f"changed demands     {answer['changed_demands']}, {answer['seconds']:.1f} s, {answer['optimizer']}")
+    if out is not None:
+        typer.echo(f"plan written to     {out}")
