@@ -19,7 +19,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from gnn_model.analytic import AnalyticPredictor
-from optimizer import commands
+from optimizer import commands, optimize_command
 from optimizer.controller_client import ControllerClient
 from optimizer.history import History
 from optimizer.process import serve
@@ -35,6 +35,7 @@ GOALS = (SlaGoal("voice", 0.015, 99.0, None, 0.001), SlaGoal("bulk", None, None,
 def call(*arguments: str) -> Result:
     app = typer.Typer(pretty_exceptions_enable=False)
     commands.register(app)
+    optimize_command.register(app)
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
