@@ -121,13 +121,6 @@ def test_what_the_exact_search_cannot_do_is_refused(file: Path, options: tuple[s
     assert expected in str(result.exception)
 
 
-@pytest.mark.parametrize("name", ["rl"])
-def test_optimizers_that_are_not_here_are_refused(file: Path, name: str) -> None:
-    result = call("optimize", file, "--optimizer", name)
-    assert isinstance(result.exception, InputError)
-    assert "\n" not in str(result.exception)
-
-
 def test_without_a_running_optimizer_it_says_so() -> None:
     result = call("status", "--api", "http://127.0.0.1:9")
     assert isinstance(result.exception, UnavailableError)

@@ -96,7 +96,8 @@ def test_bench_and_optimize_from_the_command_line(tmp_path: Path, capsys: pytest
     question = held_out_question("sndlib/polska", 0, AnalyticPredictor())
     scenario = tmp_path / "scenario.json"
     scenario.write_text(json.dumps(scenario_to_json(question.scenario)))
-    assert run(["optimize", str(scenario), "--optimizer", "rl", "--time-limit", "0.2", "--json"]) in (0, 1)
+    asked = ["optimize", str(scenario), "--optimizer", "rl", "--predictor", "analytic", "--time-limit", "2", "--json"]
+    assert run(asked) in (0, 1)
     answer = json.loads(capsys.readouterr().out)
     assert answer["optimizer"] == "rl"
     assert answer["sla"]["violated_after"] < answer["sla"]["violated_before"]
