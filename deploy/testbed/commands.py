@@ -27,6 +27,39 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="testbed")
 
 
+def register_bench(group: typer.Typer) -> None:
+    """Add what looks at a run afterwards."""
+    group.command("predicted")(predicted)
+
+
+def predicted(
+    kept: Annotated[Path, typer.Argument(metavar="DIR", help="What `testbed run --keep DIR` left.")],
+    report: Annotated[Path, typer.Option(help="The report of the same run.")],
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the simulation.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Predicted against measured delay of a kept run, by each predictor and by a simulation of every packet."""
+    import json
+
+    from deploy.testbed.prediction_check import check_predictions
+    from topology_sync.errors import InputError
+    from topology_sync.strict_json import read_json
+
+    data = read_json(report, InputError)
+    if not isinstance(data, dict) or "predicted_vs_measured" not in data:
+        raise InputError(str(report), "is no report of the testbed", "give what `testbed run --report` wrote")
+    rows = check_predictions(kept, data, seed)
+    if as_json:
+        typer.echo(json.dumps({"rows": rows}))
+        return
+    for row in rows:
+        typer.echo(
+            f"rates {row['rates']:6} {row['predictor']:10} {row['demands']} demands, median error "
+            f"{row['delay_median_relative_error']:.1%}, offset {1e6 * row['delay_offset_s']:.0f} us, "
+            f"without it {row['delay_median_relative_error_without_offset']:.1%}"
+        )
+
+
 def run(
     topology: Annotated[str, typer.Option(help="Scenario source of the topology.")] = DEFAULT_TOPOLOGY,
     scenario: Annotated[str, typer.Option(help="hotspot, failure or steady.")] = "hotspot",
