@@ -103,7 +103,7 @@ def test_loss_is_compared_over_the_demand_s_own_window() -> None:
 
 def test_one_packet_of_a_slow_demand_is_more_than_half_a_point() -> None:
     table = packets((50.0, 6.0), lose_from_s=15.05)
-    shown = figures([compare(state((1.0, 1.0), 22.0, 0.5 + 1 / 60, (10.0, 20.0)), table, KEYS)])
+    shown = figures([compare(state((1.0, 1.0), 22.0, 0.5 + 0.9 / 60, (10.0, 20.0)), table, KEYS)])
     assert shown["loss_within_half_point_ratio"] == 0.0
     assert shown["loss_within_half_point_or_one_packet_ratio"] == 0.5
 
