@@ -103,8 +103,9 @@ class ColumnGeneration:
     def solve_again(self) -> None:
         """Bring ``value`` and ``fraction`` up to date after ``fix`` or ``free``; the columns stay as they are."""
         assert self._master is not None
-        solution = self._master.solve()
-        assert solution is not None  # the key routing of what is not fixed is always feasible
+        solution = self._master.solve(bounds_changed=True)
+        if solution is None:  # the key routing of what is not fixed is feasible and there is no time limit
+            raise RuntimeError("HiGHS does not solve a restricted programme that has a solution")
         self.value, self.fraction = solution.theta, solution.fraction
 
     def _price(self, weight: FloatArray, change_price: float) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -10,6 +11,7 @@ from optimizer.exact.flow_problem import FlowProblem
 from topology_sync.routing import PathShare, Routing
 
 SLACK = 1e-9
+LOOKED_AT = 10_000
 
 
 def with_fewer_changes(
@@ -18,17 +20,21 @@ def with_fewer_changes(
     present: Routing,
     value: float,
     permitted: Callable[[int, tuple[PathShare, ...]], bool],
+    deadline: float = np.inf,
 ) -> Routing:
     """``routing`` with demands put back on their ``present`` paths where ``value`` still holds, small demands first.
 
-    Paths that are not ``permitted`` (to a position in ``problem``) are not put back, nor more splits than now.
+    Paths that are not ``permitted`` (to a position in ``problem``) are not put back, nor more splits than now; nor is
+    anything after the ``deadline``, but the first LOOKED_AT demands are looked at in any case.
     """
     limit = problem.capacity * value * (1.0 + SLACK)
     load = np.zeros(problem.link_count)
     for position, demand in enumerate(problem.original.tolist()):
         _add(load, routing.paths[demand], float(problem.rate[position]))
     changes = {}
-    for position in np.argsort(problem.rate, kind="stable").tolist():
+    for turn, position in enumerate(np.argsort(problem.rate, kind="stable").tolist()):
+        if turn % LOOKED_AT == LOOKED_AT - 1 and time.monotonic() > deadline:
+            break
         demand = int(problem.original[position])
         before, now = present.paths[demand], routing.paths[demand]
         if before == now or len(before) > len(now):

@@ -26,9 +26,11 @@ from topology_sync.scenario import Scenario
 from topology_sync.shares import realisable_shares
 from topology_sync.values import BoolArray, FloatArray
 
+SPLIT_BALANCE_TIME_SHARE = 0.7  # of the time, at most, goes into the start of a search that may split
 BALANCE_TIME_SHARE = 0.6  # of the time of a single-path search, at most, goes into its start,
 BOUND_TIME_SHARE = 0.2  # and into its lower bound
 PROOF_AFTER = 0.3  # then small networks are given to a programme that proves their single-path optimum
+PROVEN = 1e-5
 ASSEMBLY_S_PER_DEMAND = 4e-6
 QUANTISATION_TIME_SHARE = 0.2
 SAME_SHARE = 1e-9
@@ -111,7 +113,9 @@ def least_utilisation(
         routing = _routing(problem, present, generation.start, moved)
     value = float(np.max(load / problem.capacity))
     if limits.near_present:
-        routing = _near_present(problem, scenario, routing, value, _permitted(problem, limits, usable), limits)
+        routing = _near_present(
+            problem, scenario, routing, value, _permitted(problem, limits, usable), limits, deadline
+        )
         value = routing.max_utilisation(traffic, topology)
     return UtilisationPlan(
         routing=routing,
@@ -127,9 +131,11 @@ def split_optimum(
     problem: FlowProblem, seed: int, deadline: float, balance_deadline: float | None = None
 ) -> ColumnGeneration:
     """Balanced single paths, then column generation until it is proven optimal or time is up."""
+    now = time.monotonic()
+    balanced = now + SPLIT_BALANCE_TIME_SHARE * (deadline - now) if balance_deadline is None else balance_deadline
     pricing = _pricing(problem)
     start = shortest_start(problem, pricing)
-    balance(problem, start, np.random.default_rng(seed), deadline=balance_deadline or deadline)
+    balance(problem, start, np.random.default_rng(seed), deadline=balanced)
     generation = ColumnGeneration(problem, pricing, KeyRouting.of_paths(start))
     generation.start = start
     generation.prove_from_loads()
@@ -148,6 +154,8 @@ def _single_paths(problem: FlowProblem, limits: UtilisationLimits, began: float)
         paths = improve_single_paths(problem, paths, bound, began + PROOF_AFTER * search_s, limits.seed, shortest)
         if paths.max_utilisation(problem) > bound * (1.0 + TOLERANCE):
             paths, bound = prove_single_paths(problem, paths, bound, began + search_s - time.monotonic())
+            if paths.max_utilisation(problem) <= bound * (1.0 + PROVEN):
+                return paths, bound, generation.bound
     paths = improve_single_paths(problem, paths, bound, began + search_s, limits.seed + 1, shortest)
     return paths, bound, generation.bound
 
@@ -159,6 +167,7 @@ def _near_present(
     value: float,
     permitted: Callable[[int, tuple[PathShare, ...]], bool],
     limits: UtilisationLimits,
+    deadline: float,
 ) -> Routing:
     """The present routing where nothing better was found, else ``routing`` with as few changes as its value needs."""
     present = scenario.routing
@@ -168,7 +177,7 @@ def _near_present(
         return present
     if limits.max_changes is not None:
         return routing
-    return with_fewer_changes(problem, routing, present, value, permitted)
+    return with_fewer_changes(problem, routing, present, value, permitted, deadline)
 
 
 def _check_present(problem: FlowProblem, present: Routing, limits: UtilisationLimits, usable: BoolArray | None) -> None:

@@ -38,7 +38,9 @@ def quantise_splits(generation: ColumnGeneration, deadline: float = np.inf) -> N
         small = time.monotonic() > deadline or (problem.rate[order[0]] < WORTH_CHOOSING * generation.value * narrowest)
         for demand in order if small else order[:1]:
             nearest = _nearest(split[demand])
-            generation.fix(demand, nearest if small else _best(generation, demand, split[demand], nearest))
+            until = time.monotonic() + (deadline - time.monotonic()) / len(split)
+            best = nearest if small else _best(generation, demand, split[demand], nearest, until)
+            generation.fix(demand, best)
             fixed.add(demand)
         generation.solve_again()
 
@@ -60,15 +62,25 @@ def _nearest(parts: Fractions) -> Fractions:
     return dict(zip(parts, rounded[1:], strict=True))
 
 
-def _best(generation: ColumnGeneration, demand: int, parts: Fractions, nearest: Fractions) -> Fractions:
-    """The choice with the lowest optimum of the programme when all else that is free adapts."""
+def _best(generation: ColumnGeneration, demand: int, parts: Fractions, nearest: Fractions, until: float) -> Fractions:
+    """The choice with the lowest optimum of the programme when all else that is free adapts.
+
+    Tried from the one nearest to ``parts`` outwards, ``until`` time is up.
+    """
     best, best_value = nearest, np.inf
-    for choice in _choices(generation, demand, parts, nearest):
+    choices = _choices(generation, demand, parts, nearest)
+    for choice in sorted(choices, key=lambda choice: _distance(choice, parts)):
+        if time.monotonic() > until and best_value < np.inf:
+            break
         generation.fix(demand, choice)
         generation.solve_again()
         if generation.value < best_value - 1e-12:
             best, best_value = choice, generation.value
     return best
+
+
+def _distance(one: Fractions, other: Fractions) -> float:
+    return sum(abs(one.get(column, 0.0) - other.get(column, 0.0)) for column in one.keys() | other.keys())
 
 
 def _choices(generation: ColumnGeneration, demand: int, parts: Fractions, nearest: Fractions) -> list[Fractions]:

@@ -21,6 +21,8 @@ import numpy as np
 from optimizer.exact.highs import QuietHighs
 from topology_sync.values import FloatArray, IntArray
 
+DUAL_SIMPLEX, PRIMAL_SIMPLEX = 1, 4  # as HiGHS numbers them
+
 
 @dataclass(frozen=True, eq=False)
 class MasterSolution:
@@ -50,7 +52,6 @@ class RestrictedMaster:
     def __post_init__(self) -> None:
         highs = self._highs = QuietHighs()  # type: ignore[no-untyped-call]
         highs.setOptionValue("presolve", "off")
-        highs.setOptionValue("simplex_strategy", 4)  # primal: added columns leave the last vertex feasible
         links = len(self.capacity)
         highs.addCol(1.0, 0.0, highspy.kHighsInf, 0, np.zeros(0, dtype=np.int32), np.zeros(0))
         highs.addRows(
@@ -145,12 +146,20 @@ class RestrictedMaster:
             value = fractions.get(column, 0.0)
             self._highs.changeColBounds(1 + column, value, value)
 
-    def solve(self, time_limit_s: float = np.inf) -> MasterSolution | None:
-        """Solve from the last vertex on; None where ``time_limit_s`` was too short."""
+    def solve(self, time_limit_s: float = np.inf, bounds_changed: bool = False) -> MasterSolution | None:
+        """Solve from the last vertex on; None where ``time_limit_s`` was too short.
+
+        After ``fix`` and ``free`` (``bounds_changed``) the last vertex is dual feasible, after ``add`` primal feasible.
+        """
         highs = self._highs
         until_s = highs.getRunTime() + max(time_limit_s, 0.01) if np.isfinite(time_limit_s) else highspy.kHighsInf
         highs.setOptionValue("time_limit", until_s)  # compared with the time of all runs together
+        highs.setOptionValue("simplex_strategy", DUAL_SIMPLEX if bounds_changed else PRIMAL_SIMPLEX)
         highs.run()
+        if highs.getModelStatus() not in (highspy.HighsModelStatus.kOptimal, highspy.HighsModelStatus.kTimeLimit):
+            highs.clearSolver()  # numerical trouble on the way from the last vertex: begin anew
+            highs.setOptionValue("simplex_strategy", DUAL_SIMPLEX)
+            highs.run()
         if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
             return None
         solution = highs.getSolution()

@@ -30,15 +30,15 @@ def prove_single_paths(
     links = problem.link_count
     rows = np.concatenate([np.arange(links), hops, links + demand])
     variables = np.concatenate([np.zeros(links, dtype=np.int64), 1 + column, 1 + np.arange(len(paths))])
-    shares = problem.rate[demand[column]] / problem.capacity[hops]
+    shares = problem.rate[demand[column]] / problem.capacity[hops] / value  # theta is relative to the known value
     values = np.concatenate([np.full(links, -1.0), shares, np.ones(len(paths))])
     order = np.lexsort((variables, rows))
     row_count = links + problem.demand_count
     programme = highspy.HighsLp()
     programme.num_col_, programme.num_row_ = 1 + len(paths), row_count
     programme.col_cost_ = np.concatenate([[1.0], np.zeros(len(paths))])
-    programme.col_lower_ = np.concatenate([[bound], np.zeros(len(paths))])
-    programme.col_upper_ = np.concatenate([[value], np.ones(len(paths))])
+    programme.col_lower_ = np.concatenate([[bound / value], np.zeros(len(paths))])
+    programme.col_upper_ = np.ones(1 + len(paths))
     programme.row_lower_ = np.concatenate([np.full(links, -highspy.kHighsInf), np.ones(problem.demand_count)])
     programme.row_upper_ = np.concatenate([np.zeros(links), np.ones(problem.demand_count)])
     programme.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
@@ -48,7 +48,8 @@ def prove_single_paths(
     programme.integrality_ = [highspy.HighsVarType.kContinuous] + [highspy.HighsVarType.kInteger] * len(paths)
     highs = QuietHighs()  # type: ignore[no-untyped-call]
     highs.setOptionValue("time_limit", time_limit_s)
-    highs.setOptionValue("mip_rel_gap", 1e-6)
+    highs.setOptionValue("mip_rel_gap", 1e-7)
+    highs.setOptionValue("mip_feasibility_tolerance", 1e-9)
     highs.passModel(programme)
     highs.run()
     info = highs.getInfo()
@@ -60,7 +61,7 @@ def prove_single_paths(
         found = SinglePaths.from_paths(problem, pointer, np.array([link for own in flat for link in own]))
         if found.max_utilisation(problem) < value:
             known = found
-    proven = float(info.mip_dual_bound)
+    proven = float(info.mip_dual_bound) * value
     return known, max(bound, min(proven, known.max_utilisation(problem))) if np.isfinite(proven) else bound
 
 
