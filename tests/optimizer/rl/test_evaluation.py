@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
 from deploy.cli import run
 from gnn_model.analytic import AnalyticPredictor
-from optimizer.rl.evaluation import HELD_OUT, METHODS, Results, Trial, held_out_question, summary, trials
+from optimizer.rl.evaluation import (
+    HELD_OUT,
+    METHODS,
+    Results,
+    Trial,
+    held_out_question,
+    processor_clock,
+    summary,
+    trials,
+)
 from optimizer.rl.model_file import save_policy
 from optimizer.rl.policy import PathPolicy, PolicyConfig
 from topology_sync.errors import InputError
@@ -55,6 +65,16 @@ def test_held_out_questions_have_an_answer_and_repeat_themselves(predictor: Anal
     assert one.solvable
     assert one.scenario == two.scenario
     assert held_out_question(HELD_OUT[0], 1, predictor).scenario != one.scenario
+
+
+def test_by_the_processor_clock_sleep_takes_no_time() -> None:
+    with processor_clock():
+        began = time.monotonic()
+        time.sleep(0.2)
+        assert time.monotonic() - began < 0.1
+    began = time.monotonic()
+    time.sleep(0.2)
+    assert time.monotonic() - began >= 0.2
 
 
 def test_results_are_kept_and_read_again(tmp_path: Path) -> None:
