@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -94,6 +95,9 @@ def bench_command(
     simulate: Annotated[
         bool, typer.Option("--simulate/--no-simulate", help="Also judge by the packet simulator.")
     ] = True,
+    processor_time: Annotated[
+        bool, typer.Option("--processor-time", help="Limits are of processor time, for a machine that others use too.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Keeps results; the same again goes on.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -120,7 +124,8 @@ def bench_command(
     def report(line: str) -> None:
         typer.echo(line, err=True)
 
-    evaluation.measure(chosen, results, judge, policy, report)
+    with evaluation.processor_clock() if processor_time else nullcontext():
+        evaluation.measure(chosen, results, judge, policy, report)
     if simulate:
         simulator = PacketSimulator(evaluation.SIMULATED_ERROR, max_hops=evaluation.SIMULATED_HOPS)
         evaluation.simulate(chosen, results, judge, simulator, report)

@@ -57,7 +57,7 @@ def draw_curve(rows: list[dict[str, float]], path: Path) -> None:
     panels[2].plot(iteration, 10 * _smooth(np.array([row["loss_value"] for row in rows])), label="10 x critic's loss")
     for panel in panels:
         panel.set_xlabel("iteration")
-        panel.set_ylim(bottom=0)
+        panel.set_ylim(0, 1.15 * panel.get_ylim()[1])
         panel.grid(alpha=0.3)
         panel.legend(fontsize=8)
     figure.savefig(path, metadata={"Date": None})

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
 from deploy.cli import run
 from gnn_model.analytic import AnalyticPredictor
-from optimizer.rl.evaluation import HELD_OUT, METHODS, Results, Trial, held_out_question, summary, trials
+from optimizer.rl.evaluation import (
+    HELD_OUT,
+    METHODS,
+    Results,
+    Trial,
+    held_out_question,
+    processor_clock,
+    summary,
+    trials,
+)
 from optimizer.rl.model_file import save_policy
 from optimizer.rl.policy import PathPolicy, PolicyConfig
 from topology_sync.errors import InputError
@@ -57,6 +67,16 @@ def test_held_out_questions_have_an_answer_and_repeat_themselves(predictor: Anal
     assert held_out_question(HELD_OUT[0], 1, predictor).scenario != one.scenario
 
 
+def test_by_the_processor_clock_sleep_takes_no_time() -> None:
+    with processor_clock():
+        began = time.monotonic()
+        time.sleep(0.2)
+        assert time.monotonic() - began < 0.1
+    began = time.monotonic()
+    time.sleep(0.2)
+    assert time.monotonic() - began >= 0.2
+
+
 def test_results_are_kept_and_read_again(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     key = Trial("n", 0, "policy", 1.0, 1).key
@@ -83,7 +103,7 @@ def test_bench_and_optimize_from_the_command_line(tmp_path: Path, capsys: pytest
         "--seeds",
         "1",
     ]
-    arguments += ["--weights", str(weights), "--out", str(out), "--no-simulate", "--json"]
+    arguments += ["--weights", str(weights), "--out", str(out), "--no-simulate", "--json", "--processor-time"]
     assert run(arguments) == 0
     rows = {row["method"]: row for row in json.loads(capsys.readouterr().out)["summary"]}
     assert set(rows) == set(METHODS)
@@ -96,8 +116,9 @@ def test_bench_and_optimize_from_the_command_line(tmp_path: Path, capsys: pytest
     question = held_out_question("sndlib/polska", 0, AnalyticPredictor())
     scenario = tmp_path / "scenario.json"
     scenario.write_text(json.dumps(scenario_to_json(question.scenario)))
-    asked = ["optimize", str(scenario), "--optimizer", "rl", "--predictor", "analytic", "--time-limit", "2", "--json"]
-    assert run(asked) in (0, 1)
+    asked = ["optimize", str(scenario), "--optimizer", "rl", "--predictor", "analytic", "--time-limit", "0.3", "--json"]
+    with processor_clock():
+        assert run(asked) in (0, 1)
     answer = json.loads(capsys.readouterr().out)
     assert answer["optimizer"] == "rl"
     assert answer["sla"]["violated_after"] < answer["sla"]["violated_before"]

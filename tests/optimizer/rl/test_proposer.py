@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from optimizer.candidates import CandidatePaths, UsableLinks
 from optimizer.goals import predicted_violation
 from optimizer.local_search import SearchLimits, SearchResult
 from optimizer.rl.environment import Policy
+from optimizer.rl.evaluation import processor_clock
 from optimizer.rl.policy import PathPolicy
 from optimizer.rl.proposer import RankPolicy, TurnSettings, UniformPolicy, policy_search
 from optimizer.rl.training_scenarios import Question
@@ -24,6 +26,13 @@ from topology_sync.topology import Link, Topology
 from topology_sync.values import bool_array, float_array
 
 PREDICTOR = AnalyticPredictor()
+
+
+@pytest.fixture(autouse=True)
+def own_clock() -> Iterator[None]:
+    """Time limits in processor time, so that a busy machine changes nothing."""
+    with processor_clock():
+        yield
 
 
 def fresh_policy() -> PathPolicy:
@@ -110,7 +119,7 @@ def test_it_keeps_to_its_time(small_questions: list[Question]) -> None:
         question.scenario, impossible, PREDICTOR, everything(question), SearchLimits(0.3), fresh_policy()
     )
     assert result.score.violation > 0
-    assert time.monotonic() - began < 3.0  # 0.35 s where nobody else computes
+    assert time.monotonic() - began < 1.0  # of processor time; 0.35 s as a rule
 
 
 def test_demands_leave_dead_links_and_the_stranded_are_named(small_questions: list[Question]) -> None:
