@@ -240,9 +240,7 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
         hop_queue=hop_used.astype(np.int64),
         hop_features=_stack(hop_table, len(hop_queue)),
         hop_weight=_single(part),
-        queue_features=queue_features(
-            scenario, solved, used, hop_used, packets * own, model[hop_path], bursts
-        ),
+        queue_features=queue_features(scenario, solved, used, hop_used, packets * own, model[hop_path], bursts),
         queue_wait=_single(np.clip(wait[used], LEAST_WAIT * service[used], limit) / unit),
         queue_limit=_single(limit / unit),
         queue_deviation=_single(np.clip(deviation[used], LEAST_WAIT * service[used], limit) / unit),

@@ -1,8 +1,8 @@
 """What is known about every queue before anything is learned, dimensionless.
 
 Beside the chain of the fixed point: the mixture of arrival models, the index of dispersion of the arrivals over a few
-times, and the *quasi-static* wait.  Sources whose rate varies slowly against the queue let its load wander; the chain is
-then averaged over a normal distribution of the load with the variance of these rates (:class:`HopBursts`; for on-off
+times, and the *quasi-static* wait.  Sources whose rate varies slowly against the queue let its load wander; the chain
+is then averaged over a normal distribution of the load with the variance of these rates (:class:`HopBursts`; for on-off
 sources sum of load^2 off / on; Gauss-Hermite, 5 points).
 """
 
@@ -113,7 +113,9 @@ def queue_features(
     effective = load**2 / np.maximum(collect(hop_load**2), 1e-300)
     periodic = np.where(hop_model == ARRIVAL_MODELS.index("cbr"), hop_load, 0.0)
     periodic_flows = collect(periodic) ** 2 / np.maximum(collect(periodic**2), 1e-300)
-    slow_wait, slow_deviation, high_wait, slow_loss = _quasi_static(ratio, room, offered, at_port, share, spread, variability)
+    slow_wait, slow_deviation, high_wait, slow_loss = _quasi_static(
+        ratio, room, offered, at_port, share, spread, variability
+    )
 
     node = topology.link_source[link]
     discipline = np.array([scheduler.discipline for scheduler in topology.schedulers])[node]
@@ -190,8 +192,8 @@ class HopBursts:
     ) -> HopBursts:
         """From what is known of the demands; ``share`` of the demand's packets that take the hop's path.
 
-        The excess of a source, ``weight (1 - (1 - exp(-u)) / u)`` with u = n ``per_packet`` after n packets, is that of a
-        rate with variation weight per_packet / 2 which is forgotten within 1 / per_packet packets.
+        The excess of a source, ``weight (1 - (1 - exp(-u)) / u)`` with u = n ``per_packet`` after n packets, is that of
+        a rate with variation weight per_packet / 2 which is forgotten within 1 / per_packet packets.
         """
         variation = np.maximum(bursts.weight * bursts.per_packet / 2, 0.0)
         total = variation.sum(axis=1)

@@ -24,9 +24,10 @@ class Scheduler:
     ``weights`` has one entry per queue (wfq, drr); ``class_queues`` maps a traffic class to the index of its queue,
     classes that are not named use queue 0.  ``strict`` serves the lowest index first.
 
-    ``variant`` says whose implementation of a weighted discipline is meant: ``standard`` shares the port among the queues
-    that are backlogged now (WFQ: self-clocked; DRR: quanta of two mean packets for the smallest weight); ``datanet`` is
-    that of the simulator behind the datanet samples, which balances what queues were served so far, idle times included.
+    ``variant`` says whose implementation of a weighted discipline is meant: ``standard`` shares the port among the
+    queues that are backlogged now (WFQ: self-clocked; DRR: quanta of two mean packets for the smallest weight);
+    ``datanet`` is that of the simulator behind the datanet samples, which balances what queues were served so far, idle
+    times included.
     """
 
     discipline: Discipline = "fifo"

@@ -2,8 +2,8 @@
 
 Per hop: wait * exp(o_wait), loss through its logit, deviation and skew of the wait; o_wait and o_loss move between
 physical alternatives (see queue_features) and beyond.  Cumulants of the hops add up along the path; what hops have in
-common is corrected per path: deviation * exp(o_deviation), jitter * exp(o_jitter), and the quantiles of the shifted gamma
-distribution.  All corrections are 0 in a fresh network, which then equals the analytic predictor.
+common is corrected per path: deviation * exp(o_deviation), jitter * exp(o_jitter), and the quantiles of the shifted
+gamma distribution.  All corrections are 0 in a fresh network, which then equals the analytic predictor.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ PATH_OUTPUTS = 4  # corrections of deviation, body, jitter and tail
 class PathPrediction:
     """Per path [paths] in the batch's order, times in units: mean, deviation, skew of the delay, jitter, loss.
 
-    ``tail`` stretches the distance of the 99th percentile from the mean, ``body`` shifts the 90th (in deviations): one gamma
-    distribution fits both badly.
+    ``tail`` stretches the distance of the 99th percentile from the mean, ``body`` shifts the 90th (in deviations): one
+    gamma distribution fits both badly.
     ``hop_wait`` [hops]: the mean wait of the path's packets at each hop; ``queue_wait`` [queues]: that of all packets.
     """
 
