@@ -35,8 +35,13 @@ def register(app: typer.Typer) -> None:
 
 def generate_command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where it goes; the same again resumes it.")],
-    samples: Annotated[int, typer.Option(min=1, help="Number of scenarios; a larger one adds to a set.")] = 100,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Number of scenarios, else 100; a larger one adds to a set.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Every sample follows from it and its number.")] = 1,
+    preset: Annotated[
+        str | None, typer.Option(help="Recipe, seed and number of a set of the documentation; what is drawn is fixed.")
+    ] = None,
     topology: Annotated[
         list[str] | None,
         typer.Option(help="gabriel, waxman, barabasi, ring, powerlaw, topohub:GROUP/NAME, topohub:GROUP/* or a file."),
@@ -67,6 +72,18 @@ def generate_command(
     from gnn_model.dataset.generate import generate
     from gnn_model.dataset.recipe import DatasetRecipe
 
+    if preset is not None:
+        from gnn_model.dataset.presets import preset as preset_named
+
+        named = preset_named(preset)
+        _done(
+            generate(
+                folder, named.recipe, named.seed, samples or named.samples, processes, backend.value, report=_progress()
+            ),
+            folder,
+            as_json,
+        )
+        return
     usual = DatasetRecipe()
     recipe = DatasetRecipe(
         topologies=tuple(topology) if topology else usual.topologies,
@@ -87,7 +104,11 @@ def generate_command(
         max_hops=max_hops,
         longer=longer,
     )
-    manifest = generate(folder, recipe, seed, samples, processes, backend.value, report=_progress())
+    manifest = generate(folder, recipe, seed, samples or 100, processes, backend.value, report=_progress())
+    _done(manifest, folder, as_json)
+
+
+def _done(manifest: Manifest, folder: Path, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"samples": manifest.done, "shards": len(manifest.shards), "folder": str(folder)}))
     else:
