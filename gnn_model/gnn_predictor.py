@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from gnn_model.routenet.batch import GraphBatch, collate
 from gnn_model.routenet.model import RouteNet
 from gnn_model.routenet.readout import PathPrediction
 from gnn_model.solved_routing import RoutingSolver, SolvedRouting
+from gnn_model.validity import Envelope
 from topology_sync.routing import Routing
 from topology_sync.scenario import Scenario
 from topology_sync.values import FloatArray, float_array
@@ -39,6 +41,11 @@ class GnnPredictor:
         predictor = cls.__new__(cls)
         predictor._model, predictor.card = model.eval(), {}
         return predictor
+
+    @cached_property
+    def envelope(self) -> Envelope | None:
+        """The ranges of inputs that the model was trained on, where its card says them."""
+        return Envelope.from_json(self.card["ranges"], "ranges of the model") if "ranges" in self.card else None
 
     def predict(self, scenario: Scenario) -> Prediction:
         """Predict one scenario as it stands.  Demands with rate 0 get what a packet of theirs would see."""

@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gnn_model.accuracy_commands import register_bench
+
 if TYPE_CHECKING:
     from gnn_model.evaluation import LabelledScenario
     from gnn_model.predictor import Predictor
     from gnn_model.training.config import TrainingConfig
     from gnn_model.training.labelled import LabelledGraph
     from gnn_model.training.trainer import Report
+
+
+__all__ = ["register", "register_bench"]
 
 
 class DatasetFormat(StrEnum):
@@ -42,10 +47,11 @@ class RateName(StrEnum):
 
 
 VALIDITY = (
-    "Networks of up to about 300 nodes; FIFO, strict priority, WFQ and DRR with up to 3 queues of 8 to 64 packets; "
-    "Poisson, periodic and on-off sources; sizes of limited variety (second moment up to 1.5 of the mean's square); "
-    "loads up to about 1.5. WFQ is that of datanet's simulator, which balances what queues were served so far. No "
-    "labels of 99th percentiles and jitter: these follow the corrected moments. Elsewhere corrections are extrapolated."
+    "Networks of 5 to 300 nodes; FIFO, strict priority, WFQ and DRR (of our simulator, and of datanet's where the node "
+    "says so) with up to 3 queues of 8 to 64 packets; Poisson, periodic, on-off (3 to 100 packets a period), "
+    "autocorrelated and modulated sources (correlation up to 0.95, sigma up to 0.9); loads of the most loaded link of 0.2 "
+    "to 1.2; single paths and splits. `ranges` holds the range of every input that was trained on. Elsewhere corrections "
+    "are extrapolated."
 )
 RateOption = Annotated[RateName, typer.Option(help="Rates the simulation measured, or those it was asked for.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -157,6 +163,7 @@ def _train_all(
     from gnn_model.training.judging import judge
     from gnn_model.training.processes import device, taking_part
     from gnn_model.training.trainer import train
+    from gnn_model.validity import Envelope
 
     chosen = [graph for graph in labelled if graph.nodes <= settings.largest_nodes]
     with taking_part() as rank:
@@ -176,6 +183,7 @@ def _train_all(
         "fit": figures,
         "cross_validation": _judged(out, settings),
         "validity": VALIDITY,
+        "ranges": Envelope.of(graph.graph for graph in chosen).to_json(),
     }
     save_model(weights, model, about)
     return {"weights": str(weights), "fit": figures}
@@ -219,13 +227,17 @@ def _solve(data: list[Path], folder: Path, rate: RateName) -> None:
         for directory in own:
             for _ in store((label_simulated(sample, directory.name) for sample in iterate_dataset(directory)), folder):
                 done += 1
-        for directory in [] if own else find_directories(root):
+        for directory in [] if own and not _holds_datanet(root) else find_directories(root):
             parts = directory.relative_to(root).parts
             collection = parts[0] if parts else directory.name
             solved = (label_datanet(sample, collection) for sample in iterate_samples(directory, rate=rate.value))
             for _ in store(solved, folder):
                 done += 1
         typer.echo(f"{done} graphs solved, {root} done", err=True)
+
+
+def _holds_datanet(root: Path) -> bool:
+    return any(True for _ in root.rglob("*.tar.gz"))
 
 
 def _own(root: Path) -> Iterator[LabelledScenario]:
