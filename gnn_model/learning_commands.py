@@ -49,9 +49,9 @@ class RateName(StrEnum):
 VALIDITY = (
     "Networks of 5 to 300 nodes; FIFO, strict priority, WFQ and DRR (of our simulator, and of datanet's where the node "
     "says so) with up to 3 queues of 8 to 64 packets; Poisson, periodic, on-off (3 to 100 packets a period), "
-    "autocorrelated and modulated sources (correlation up to 0.95, sigma up to 0.9); loads of the most loaded link of 0.2 "
-    "to 1.2; single paths and splits. `ranges` holds the range of every input that was trained on. Elsewhere corrections "
-    "are extrapolated."
+    "autocorrelated and modulated sources (correlation up to 0.95, sigma up to 0.9); loads of the most loaded link of "
+    "0.2 to 1.2; single paths and splits. `ranges` holds the range of every input that was trained on. Elsewhere "
+    "corrections are extrapolated."
 )
 RateOption = Annotated[RateName, typer.Option(help="Rates the simulation measured, or those it was asked for.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

@@ -100,9 +100,9 @@ def _with_capacities(
     # Sized for what they carry, in steps and with some slack: many links are then loaded alike.
     load = routing.link_load_bps(traffic, topology.link_count)
     wanted = load / max(float(np.median(load[load > 0])), 1e-300) * random.uniform(0.8, 2.0, topology.link_count)
-    grid: FloatArray = 2.0 ** np.arange(-3, 6)
-    factor = grid[np.clip(np.searchsorted(grid, wanted), 0, len(grid) - 1)]
-    return dataclasses.replace(topology, capacity_bps=float_array(base * factor))
+    grid: FloatArray = np.array([2.0**step for step in range(-3, 6)])
+    fitted = grid[np.clip(np.searchsorted(grid, wanted), 0, len(grid) - 1)]
+    return dataclasses.replace(topology, capacity_bps=float_array(base * fitted))
 
 
 def _with_queues(topology: Topology, recipe: DatasetRecipe, random: np.random.Generator) -> Topology:

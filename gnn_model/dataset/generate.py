@@ -115,7 +115,7 @@ def _results(tasks: Sequence[Task], processes: int, backend: Backend) -> Iterato
 def _on_ray(tasks: Sequence[Task]) -> Iterator[tuple[int, Shard]]:
     """One Ray task per shard; the folder must be one that all its machines share."""
     try:
-        import ray
+        import ray  # type: ignore[import-not-found, unused-ignore]
     except ModuleNotFoundError:
         raise UnavailableError("--backend ray needs Ray; install ray, or use --backend processes") from None
     if not ray.is_initialized():

@@ -98,8 +98,11 @@ class DatasetRecipe:
         known = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(values, dict) or not set(values) <= known:
             raise ConfigurationError("recipe", "has unknown keys", f"use {', '.join(sorted(known))}")
+        given: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
         try:
-            return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+            return cls(**given)
         except (TypeError, ValueError) as error:
             raise ConfigurationError("recipe", f"does not fit ({error})", "make the data set again") from None
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+
+import networkx as nx
 import numpy as np
 
 from topology_sync.paths import Path, fewest_hops_routing, k_shortest_paths, no_way
@@ -46,26 +49,21 @@ def _split(paths: list[Path], random: np.random.Generator) -> tuple[PathShare, .
 
 def _by_weights(topology: Topology, traffic: TrafficMatrix, weights: FloatArray) -> list[Path]:
     """Path of least weight per demand; one search per source (Dijkstra)."""
-    from scipy.sparse import csr_matrix
-    from scipy.sparse.csgraph import dijkstra
-
-    nodes = topology.node_count
-    best: dict[tuple[int, int], int] = {}
-    for link, ends in enumerate(zip(topology.link_source.tolist(), topology.link_target.tolist(), strict=True)):
-        if ends not in best or weights[link] < weights[best[ends]]:
-            best[ends] = link
-    rows, columns = np.array(list(best)).T
-    matrix = csr_matrix((weights[list(best.values())], (rows, columns)), shape=(nodes, nodes))
-    _, before = dijkstra(matrix, return_predecessors=True)
+    graph: nx.DiGraph[int] = nx.DiGraph()
+    for link, (source, target) in enumerate(
+        zip(topology.link_source.tolist(), topology.link_target.tolist(), strict=True)
+    ):
+        before = graph.get_edge_data(source, target)
+        if before is None or weights[link] < before["weight"]:
+            graph.add_edge(source, target, weight=float(weights[link]), link=link)
+    trees: dict[int, dict[int, list[int]]] = {}
     result: list[Path] = []
     for demand in range(traffic.demand_count):
-        source, node = int(traffic.source[demand]), int(traffic.target[demand])
-        links: list[int] = []
-        while node != source:
-            previous = int(before[source, node])
-            if previous < 0:
-                raise no_way(topology, traffic, demand)
-            links.append(best[previous, node])
-            node = previous
-        result.append(tuple(reversed(links)))
+        source, target = int(traffic.source[demand]), int(traffic.target[demand])
+        if source not in trees:
+            trees[source] = nx.single_source_dijkstra_path(graph, source) if source in graph else {}
+        nodes = trees[source].get(target)
+        if nodes is None:
+            raise no_way(topology, traffic, demand)
+        result.append(tuple(graph.edges[pair]["link"] for pair in itertools.pairwise(nodes)))
     return result

@@ -65,9 +65,9 @@ def random_topology(family: str, nodes: int, random: np.random.Generator) -> Top
     return Topology.from_links(names, links)
 
 
-def _gabriel(places: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> nx.Graph:
+def _gabriel(places: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> nx.Graph[int]:
     """Two places are joined where no other lies in the circle over their line (Gabriel and Sokal 1969)."""
-    graph = nx.Graph()
+    graph: nx.Graph[int] = nx.Graph()
     graph.add_nodes_from(range(len(places)))
     squares = ((places[:, None] - places[None]) ** 2).sum(axis=-1)
     for one in range(len(places)):
@@ -79,7 +79,7 @@ def _gabriel(places: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> nx.Gr
     return graph
 
 
-def _connect(graph: nx.Graph, random: np.random.Generator) -> None:
+def _connect(graph: nx.Graph[int], random: np.random.Generator) -> None:
     """Join the parts of a graph by random edges."""
     parts = [sorted(part) for part in nx.connected_components(graph)]
     for part, other in itertools.pairwise(parts):
