@@ -130,7 +130,7 @@ def test_a_fresh_network_is_the_analytic_predictor(random_scenario: Callable[...
     single = np.bincount(graph.path_demand, minlength=graph.demand_count)[graph.path_demand] == 1
     demand, least = graph.path_demand[single], 1e-5 * graph.unit_s  # waits have a floor
     for name, expected in (("p99", analytic.delay_p99_s), ("jitter", analytic.jitter_s)):
-        assert predicted[name][single] * graph.unit_s == pytest.approx(expected[demand], rel=2e-2, abs=least)
+        assert predicted[name][single] * graph.unit_s == pytest.approx(expected[demand], rel=5e-2, abs=least)
 
 
 @settings(max_examples=15, deadline=None)
