@@ -182,6 +182,14 @@ def test_every_graph_is_in_one_batch_of_an_epoch(graphs: list[LabelledGraph]) ->
     assert batches(graphs, TINY, 0) != batches(graphs, TINY, 1)
 
 
+def test_much_simulated_topologies_do_not_outweigh_others(graphs: list[LabelledGraph]) -> None:
+    many = [replace(graph, topology_key="much" if index < 6 else f"once{index}") for index, graph in enumerate(graphs)]
+    config = replace(TINY, per_topology=2)
+    drawn = [[index for batch in batches(many, config, epoch) for index in batch] for epoch in range(20)]
+    assert all(sum(index < 6 for index in epoch) == 2 and {6, 7} <= set(epoch) for epoch in drawn)
+    assert {index for epoch in drawn for index in epoch} == set(range(8))
+
+
 def test_the_learning_rate_warms_up_and_falls() -> None:
     rates = [learning_rate(step, 100, TrainingConfig()) for step in range(1, 101)]
     assert max(rates) == pytest.approx(TrainingConfig().learning_rate)
