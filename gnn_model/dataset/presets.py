@@ -40,7 +40,7 @@ def _judged(topology: str, demands: int, max_hops: int, nodes: tuple[int, int] =
 
 PRESETS = {
     "train-large": Preset(_trained(demands=500, max_hops=12_000_000), 11, 240),
-    "train": Preset(_trained(nodes=(5, 40), demands=120, relative_error=0.03, max_hops=3_000_000), 12, 3000),
+    "train": Preset(_trained(nodes=(5, 40), demands=120, relative_error=0.03, max_hops=3_000_000), 12, 1420),
     "test-gbn": Preset(_judged("topohub:sndlib/nobel-germany", 272, 4_000_000), 102, 12),
     "test-gbn-poisson": Preset(
         replace(
