@@ -23,7 +23,7 @@ class TrainingConfig:
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
-    epochs: int = 20
+    epochs: int = 14
     hops_per_batch: int = 5_000
     learning_rate: float = 2.5e-3
     final_learning_rate: float = 2e-5
