@@ -26,6 +26,7 @@ COMMAND_MODULES = (
     "controller.commands",
     "optimizer.commands",
     "optimizer.bench_commands",
+    "optimizer.bench_candidates",
     "optimizer.what_if_commands",
     "optimizer.suite_commands",
     "gnn_model.commands",

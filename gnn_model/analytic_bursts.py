@@ -7,12 +7,13 @@ queue", Proc. IEEE 77 (1989)).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from topology_sync.traffic import Arrivals
+from gnn_model.acceleration import COMPILED
+from gnn_model.arrival_table import ArrivalTable
+from topology_sync.traffic import ARRIVAL_MODELS, ArrivalModel
 from topology_sync.values import BoolArray, FloatArray, IntArray
 
 DISPERSION_LIMITS = (0.0, 1e4)
@@ -41,32 +42,61 @@ class Burstiness:
         return not (self.periodic.any() or self.weight.any())
 
 
-def burstiness_of(arrivals: Sequence[Arrivals], packets_per_s: FloatArray) -> Burstiness:
+def burstiness_of(arrivals: ArrivalTable, packets_per_s: FloatArray) -> Burstiness:
     """Burstiness of each demand."""
-    periodic = np.array([item.model == "cbr" for item in arrivals], dtype=np.bool_)
-    weight, per_packet = np.zeros((len(arrivals), 2)), np.ones((len(arrivals), 2))
-    for demand, item in enumerate(arrivals):
-        rate = float(packets_per_s[demand])
-        if item.model == "onoff":
-            # Rate r b / a + r while on: variance r^2 b / a, which decays within a b / (a + b).
-            packets = rate * item.on_s * item.off_s / (item.on_s + item.off_s)
-            weight[demand, 0] = 2 * packets * item.off_s / item.on_s
-            per_packet[demand, 0] = 1 / max(packets, 1e-9)
-        elif item.model == "autocorrelated":
-            for term, (part, power) in enumerate(HERMITE):
-                kept = item.correlation**power if item.correlation > 0 or power == 2 else item.correlation
-                weight[demand, term] = 2 * part * kept / (1 - kept)
-                per_packet[demand, term] = -np.log(max(abs(kept), 1e-9))
-        elif item.model == "modulated":
-            excess = float(np.expm1(min(item.sigma**2, LARGEST_EXPONENT)))
-            kept = item.correlation
-            weight[demand, 0] = 2 * excess / (1 - kept)
-            per_packet[demand, 0] = -np.log(max(abs(kept), 1e-9))
-    return Burstiness(packets_per_s, periodic, weight, per_packet)
+
+    def is_model(name: ArrivalModel) -> BoolArray:
+        return np.asarray(arrivals.model == ARRIVAL_MODELS.index(name))
+
+    count = len(arrivals.model)
+    weight, per_packet = np.zeros((count, 2)), np.ones((count, 2))
+    rows = is_model("onoff")
+    if rows.any():
+        # Rate r b / a + r while on: variance r^2 b / a, which decays within a b / (a + b).
+        on, off = arrivals.on_s[rows], arrivals.off_s[rows]
+        packets = packets_per_s[rows] * on * off / (on + off)
+        weight[rows, 0] = 2 * packets * off / on
+        per_packet[rows, 0] = 1 / np.maximum(packets, 1e-9)
+    rows = is_model("autocorrelated")
+    for term, (part, power) in enumerate(HERMITE if rows.any() else ()):
+        correlation = arrivals.correlation[rows]
+        kept = np.where(correlation > 0, np.abs(correlation) ** power, correlation)
+        kept = correlation**2 if power == 2 else kept
+        weight[rows, term] = 2 * part * kept / (1 - kept)
+        per_packet[rows, term] = -np.log(np.maximum(np.abs(kept), 1e-9))
+    rows = is_model("modulated")
+    if rows.any():
+        excess = np.expm1(np.minimum(arrivals.sigma[rows] ** 2, LARGEST_EXPONENT))
+        kept = arrivals.correlation[rows]
+        weight[rows, 0] = 2 * excess / (1 - kept)
+        per_packet[rows, 0] = -np.log(np.maximum(np.abs(kept), 1e-9))
+    return Burstiness(packets_per_s, is_model("cbr"), weight, per_packet)
 
 
 def dispersion(bursts: Burstiness, demand: IntArray, time_s: FloatArray) -> FloatArray:
     """Variance over mean of the packets of ``demand`` [n] (ids) in ``time_s`` [n]."""
+    if not COMPILED:
+        return reference_dispersion(bursts, demand, time_s)
+    from gnn_model.analytic_kernel import dispersions
+
+    result = np.empty(len(demand))
+    weight, per_packet = bursts.weight[demand], bursts.per_packet[demand]
+    dispersions(
+        np.ascontiguousarray(time_s),
+        bursts.packets_per_s[demand],
+        bursts.periodic[demand].astype(np.float64),
+        np.ascontiguousarray(weight[:, 0]),
+        np.ascontiguousarray(per_packet[:, 0]),
+        np.ascontiguousarray(weight[:, 1]),
+        np.ascontiguousarray(per_packet[:, 1]),
+        bool(weight[:, 1].any()),
+        result,
+    )
+    return result
+
+
+def reference_dispersion(bursts: Burstiness, demand: IntArray, time_s: FloatArray) -> FloatArray:
+    """``dispersion`` by array formulas."""
     packets = np.clip(bursts.packets_per_s[demand] * time_s, 0.0, 1e12)
     result = np.ones(len(packets))
     for term in range(bursts.weight.shape[1]):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gnn_model.acceleration import COMPILED
 from gnn_model.analytic_flows import Flows
 from gnn_model.analytic_gamma import gamma_quantile, gamma_survival, normal_survival
 from gnn_model.analytic_jitter import path_jitter
@@ -112,6 +113,69 @@ def path_statistics(
 
     Cumulants of independent hops add up; the own size is the same at all hops, so its deviation adds up linearly.
     """
+    spacing = spacing_s(layout, survival, flows)
+    form = _compiled_statistics if COMPILED else reference_statistics
+    return form(layout, waits, load, survival, capacity_bps, propagation_s, flows, spacing)
+
+
+def spacing_s(layout: Layout, survival: FloatArray, flows: Flows) -> FloatArray:
+    """Usual time between delivered packets of each path's demand, [paths]."""
+    demand = layout.path_demand
+    rows = layout.path_candidate * len(flows.bits) + demand
+    arriving = flows.packets_per_s[demand] * layout.share * np.maximum(survival, 1e-12)
+    rate = np.bincount(rows, weights=arriving, minlength=layout.candidates * len(flows.bits))[rows]
+    some = rate > NOTHING
+    spacing: FloatArray = np.where(some, flows.spacing_ratio[demand] / np.where(some, rate, 1.0), np.inf)
+    return spacing
+
+
+def _compiled_statistics(
+    layout: Layout,
+    waits: Waits,
+    load: FloatArray,
+    survival: FloatArray,
+    capacity_bps: FloatArray,
+    propagation_s: FloatArray,
+    flows: Flows,
+    spacing_s: FloatArray,
+) -> PathDelays:
+    from gnn_model import path_kernel
+
+    table = [waits.waiting_probability, waits.mean_s, waits.variance_s2, waits.third_s3, waits.relaxation_s]
+    memory = np.empty((load.size, path_kernel.MEMORY))
+    path_kernel.queue_memory(load.reshape(-1), np.stack([column.reshape(-1) for column in table], axis=1), memory)
+    result = np.empty((len(layout.path_demand), 4))
+    path_kernel.path_delays(
+        layout.hop_pointer,
+        layout.flat_queue,
+        layout.flat_link,
+        memory,
+        1 / capacity_bps,
+        propagation_s,
+        layout.path_demand,
+        spacing_s,
+        flows.constant_spacing,
+        flows.bits,
+        flows.second,
+        flows.third,
+        flows.size_difference_ratio,
+        result,
+    )
+    mean, deviation, skew, jitter = np.ascontiguousarray(result.T)
+    return PathDelays(mean, deviation, skew, jitter, survival)
+
+
+def reference_statistics(
+    layout: Layout,
+    waits: Waits,
+    load: FloatArray,
+    survival: FloatArray,
+    capacity_bps: FloatArray,
+    propagation_s: FloatArray,
+    flows: Flows,
+    spacing_s: FloatArray,
+) -> PathDelays:
+    """``path_statistics`` by array formulas; ``spacing_s`` [paths] between delivered packets of the demand."""
     demand = layout.path_demand
     paths = len(demand)
     mean_wait, variance, third_wait = np.zeros(paths), np.zeros(paths), np.zeros(paths)
@@ -133,17 +197,12 @@ def path_statistics(
     deviation = np.sqrt(total)
     skew = (third_wait + size_third) / np.where(total > NOTHING, deviation**3, 1.0)
 
-    rows = layout.path_candidate * len(flows.bits) + demand
-    arriving = flows.packets_per_s[demand] * layout.share * np.maximum(survival, 1e-12)
-    rate = np.bincount(rows, weights=arriving, minlength=layout.candidates * len(flows.bits))[rows]
-    some = rate > NOTHING
-    spacing = np.where(some, flows.spacing_ratio[demand] / np.where(some, rate, 1.0), np.inf)
     jitter = path_jitter(
         layout,
         waits,
         load,
         bit_time,
-        spacing_s=spacing,
+        spacing_s=spacing_s,
         constant_spacing=flows.constant_spacing[demand],
         bits=flows.bits[demand],
         size_variance_ratio=flows.second[demand] - 1,

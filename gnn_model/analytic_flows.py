@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gnn_model.analytic_bursts import Burstiness, burstiness_of
-from topology_sync.traffic import PacketSize, TrafficMatrix
+from gnn_model.arrival_table import ArrivalTable, distinct
+from topology_sync.traffic import ARRIVAL_MODELS, PacketSize, TrafficMatrix
 from topology_sync.values import BoolArray, FloatArray
 
 
@@ -37,7 +38,8 @@ class Flows:
 def flows_of(traffic: TrafficMatrix) -> Flows:
     """The demands of a traffic matrix."""
     sizes = size_moments(traffic.packet_size)
-    on_part = [item.on_s / (item.on_s + item.off_s) if item.model == "onoff" else 1.0 for item in traffic.arrivals]
+    arrivals = ArrivalTable.of(traffic.arrivals)
+    periods = arrivals.on_s + arrivals.off_s
     return Flows(
         packets_per_s=traffic.packets_per_s,
         bits=traffic.packet_bits_mean,
@@ -45,17 +47,17 @@ def flows_of(traffic: TrafficMatrix) -> Flows:
         third=sizes[1],
         fourth=sizes[2],
         size_difference_ratio=sizes[3],
-        spacing_ratio=np.array(on_part, dtype=np.float64),
-        constant_spacing=np.array([item.model == "cbr" for item in traffic.arrivals], dtype=np.bool_),
-        bursts=burstiness_of(traffic.arrivals, traffic.packets_per_s),
+        spacing_ratio=np.where(periods > 0, arrivals.on_s / np.where(periods > 0, periods, 1.0), 1.0),
+        constant_spacing=arrivals.model == ARRIVAL_MODELS.index("cbr"),
+        bursts=burstiness_of(arrivals, traffic.packets_per_s),
     )
 
 
 def size_moments(sizes: Sequence[PacketSize]) -> FloatArray:
     """E[size^n] / E[size]^n for n = 2, 3, 4 and the ratio of mean absolute difference to its deviation, [4, sizes]."""
-    known: dict[PacketSize, tuple[float, float, float, float]] = {}
-    rows = [known[size] if size in known else known.setdefault(size, _moments(size)) for size in sizes]
-    return np.array(rows, dtype=np.float64).reshape(len(rows), 4).T
+    kinds, kind = distinct(sizes)
+    rows = [_moments(size) for size in kinds]
+    return np.array(rows, dtype=np.float64).reshape(len(rows), 4).T[:, kind]
 
 
 def _moments(size: PacketSize) -> tuple[float, float, float, float]:

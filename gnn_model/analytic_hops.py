@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gnn_model.analytic_bursts import dispersion
+from gnn_model.analytic_bursts import reference_dispersion
 from gnn_model.analytic_flows import Flows
 from gnn_model.analytic_layout import Layout
 from gnn_model.analytic_queues import NOTHING, QueueInput
@@ -77,7 +77,7 @@ class HopTraffic:
     def bursts(self, rate: FloatArray, traffic: QueueInput, time_s: FloatArray) -> FloatArray:
         """Dispersion of what enters each queue over ``time_s`` [queues]; a random part of a flow is smoother."""
         hop_time = time_s.reshape(-1)[self._queue]
-        excess = (dispersion(self._flows.bursts, self._demand, hop_time) - 1) * self._share
+        excess = (reference_dispersion(self._flows.bursts, self._demand, hop_time) - 1) * self._share
         total = self._collect(rate * excess).reshape(self._shape)
         some = traffic.packets_per_s > NOTHING
         result: FloatArray = 1 + np.where(some, total / np.where(some, traffic.packets_per_s, 1.0), 0.0)

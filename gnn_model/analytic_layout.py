@@ -1,13 +1,16 @@
 """Paths and hops of many candidate routings as flat arrays: what the analytic predictor computes on.
 
-Paths are sorted by length, longest first, and hops are kept position by position: at position k the first ``active[k]``
-paths have a hop.  A step along all paths is then a prefix slice, without masks.
+Paths are sorted by length, longest first.  Hops are kept path by path; where a step goes along all paths at once they
+are also had position by position: at position k the first ``active[k]`` paths have a hop, so it is a prefix slice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, compress, count
+from operator import is_not
 
 import numpy as np
 
@@ -21,29 +24,50 @@ from topology_sync.values import BoolArray, FloatArray, IntArray
 class Layout:
     """Candidate routings of one scenario side by side.
 
-    ``path_candidate``, ``path_demand``, ``share`` [paths]; ``hop_queue[k]`` [active[k]] is the queue
-    (candidate * links * queues + link * queues + queue) at the k-th hop of the first paths; ``hop_link[k]`` the link.
+    ``path_candidate``, ``path_demand``, ``share`` [paths]; the hops of path p are ``hop_pointer[p]:hop_pointer[p +
+    1]``, of which ``flat_queue`` [hops] is the queue (candidate * links * queues + link * queues + queue) and
+    ``flat_link`` the link.  ``hop_queue[k]`` and ``hop_link[k]`` [active[k]] are the same at the k-th hop of the first
+    paths.
     """
 
     candidates: int
     path_candidate: IntArray
     path_demand: IntArray
     share: FloatArray
-    hop_queue: tuple[IntArray, ...]
-    hop_link: tuple[IntArray, ...]
+    hop_pointer: IntArray
+    flat_queue: IntArray
+    flat_link: IntArray
+
+    @cached_property
+    def active(self) -> list[int]:
+        """Paths with a hop at each position."""
+        lengths = np.diff(self.hop_pointer)
+        return [int(np.count_nonzero(lengths > position)) for position in range(int(lengths.max(initial=0)))]
+
+    @cached_property
+    def hop_queue(self) -> tuple[IntArray, ...]:
+        """Queues position by position."""
+        return tuple(self.flat_queue[self.hop_pointer[:n] + position] for position, n in enumerate(self.active))
+
+    @cached_property
+    def hop_link(self) -> tuple[IntArray, ...]:
+        """Links position by position."""
+        return tuple(self.flat_link[self.hop_pointer[:n] + position] for position, n in enumerate(self.active))
 
 
 class PathPool:
     """The paths of a base routing and of every change against it, each stored once."""
 
     def __init__(self, scenario: Scenario) -> None:
-        topology = scenario.topology
+        topology, traffic = scenario.topology, scenario.traffic
         self._scenario = scenario
         self.queues = max((scheduler.queue_count for scheduler in topology.schedulers), default=1)
-        self._queue_of = np.array(
-            [[scheduler.queue_of(name) for name in scenario.traffic.class_names] for scheduler in topology.schedulers],
+        queue_of = np.array(
+            [[scheduler.queue_of(name) for name in traffic.class_names] for scheduler in topology.schedulers],
             dtype=np.int64,
-        ).reshape(topology.node_count, len(scenario.traffic.class_names))
+        ).reshape(topology.node_count, len(traffic.class_names))
+        # The queue that a class takes at a link, as link * queues + queue.
+        self._queue_at = np.arange(topology.link_count)[:, None] * self.queues + queue_of[topology.link_source]
 
     def layout(self, candidates: Sequence[Routing]) -> Layout:
         """Lay the candidates out.  Cheap for candidates made by ``Routing.with_changes`` of the scenario's routing."""
@@ -54,8 +78,7 @@ class PathPool:
         chosen: list[IntArray] = []
         every = np.arange(base_paths)
         for candidate in candidates:
-            pairs = enumerate(zip(base.paths, candidate.paths, strict=True))
-            changed = [demand for demand, (old, new) in pairs if old is not new] if candidate is not base else []
+            changed = changed_paths(base, candidate)
             if not changed:
                 chosen.append(every)
                 continue
@@ -66,32 +89,22 @@ class PathPool:
             kept = every[~is_changed[flat.path_demand]]
             chosen.append(np.concatenate([kept, np.arange(start, base_paths + len(added))]))
 
-        added_lengths = [len(path.links) for _, path in added]
-        length = np.concatenate([np.diff(flat.hop_pointer), np.array(added_lengths, dtype=np.int64)])
-        longest = int(length.max(initial=0))
-        links = np.zeros((len(length), max(longest, 1)), dtype=np.int64)
-        links[flat.hop_path, np.arange(len(flat.hop_link)) - flat.hop_pointer[flat.hop_path]] = flat.hop_link
-        for row, (_, path) in enumerate(added, start=base_paths):
-            links[row, : len(path.links)] = path.links
-        demand = np.concatenate([flat.path_demand, np.array([entry for entry, _ in added], dtype=np.int64)])
-        share = np.concatenate([flat.share, np.array([path.share for _, path in added], dtype=np.float64)])
-        return self._arrange(chosen, demand, share, length, links, longest)
+        added_lengths = np.array([len(path.links) for _, path in added], dtype=np.int64)
+        added_links = np.fromiter(chain.from_iterable(path.links for _, path in added), dtype=np.int64)
+        return self._arrange(
+            chosen,
+            demand=np.concatenate([flat.path_demand, np.array([entry for entry, _ in added], dtype=np.int64)]),
+            share=np.concatenate([flat.share, np.array([path.share for _, path in added], dtype=np.float64)]),
+            length=np.concatenate([np.diff(flat.hop_pointer), added_lengths]),
+            links=np.concatenate([flat.hop_link, added_links]),
+        )
 
     def _arrange(
-        self,
-        chosen: list[IntArray],
-        demand: IntArray,
-        share: FloatArray,
-        length: IntArray,
-        links: IntArray,
-        longest: int,
+        self, chosen: list[IntArray], demand: IntArray, share: FloatArray, length: IntArray, links: IntArray
     ) -> Layout:
         topology, traffic = self._scenario.topology, self._scenario.traffic
-        if len(demand):
-            node = topology.link_source[links]
-            queue = links * self.queues + self._queue_of[node, traffic.traffic_class[demand][:, None]]
-        else:
-            queue = links
+        start = np.cumsum(length) - length
+        longest = int(length.max(initial=0))
         row = np.concatenate(chosen) if chosen else np.zeros(0, dtype=np.int64)
         candidate = np.repeat(np.arange(len(chosen)), [len(rows) for rows in chosen])
         # By length, and among equals by candidate and demand: sums then add up in the same order, alone or in a batch.
@@ -99,16 +112,26 @@ class PathPool:
         row, candidate = row[by_demand], candidate[by_demand]
         order = np.argsort((longest - length[row]).astype(np.int16), kind="stable")
         row, candidate = row[order], candidate[order]
-        active = [int(np.count_nonzero(length[row] > position)) for position in range(longest)]
-        offset = candidate * (topology.link_count * self.queues)
-        return Layout(
-            candidates=len(chosen),
-            path_candidate=candidate,
-            path_demand=demand[row],
-            share=share[row],
-            hop_queue=tuple(queue[row[:count], position] + offset[:count] for position, count in enumerate(active)),
-            hop_link=tuple(links[row[:count], position] for position, count in enumerate(active)),
-        )
+        lengths = length[row]
+        pointer = np.concatenate([[0], np.cumsum(lengths)])
+        hop_link = links[np.arange(pointer[-1]) + np.repeat(start[row] - pointer[:-1], lengths)]
+        if len(traffic.class_names):
+            of_class = np.repeat(traffic.traffic_class[demand[row]], lengths)
+            queue = self._queue_at.reshape(-1)[hop_link * len(traffic.class_names) + of_class]
+        else:
+            queue = hop_link
+        if len(chosen) > 1:
+            queue = queue + np.repeat(candidate * (topology.link_count * self.queues), lengths)
+        return Layout(len(chosen), candidate, demand[row], share[row], pointer, queue, hop_link)
+
+
+def changed_paths(base: Routing, candidate: Routing) -> list[int]:
+    """Demands whose paths are not the very same objects in both routings."""
+    if candidate is base:
+        return []
+    if len(base.paths) != len(candidate.paths):
+        raise ValueError(f"a routing of {len(candidate.paths)} demands where there are {len(base.paths)}")
+    return list(compress(count(), map(is_not, base.paths, candidate.paths)))
 
 
 def ports_of(scenario: Scenario, queues: int) -> Ports:

@@ -28,6 +28,7 @@ NEAR_SATURATION = 3e-3  # |ratio - 1| (room + 2) below this: interpolate instead
 LAW_FADES_FROM = 0.9  # offered load above which the conservation law (infinite room) loses its say
 LAW_LIMITS = (0.25, 4.0)
 SUBSETS_OF = 5
+SHARE_ROUNDS = 12
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def _share(ports: Ports, offered: FloatArray, carried: FloatArray) -> tuple[Floa
     backlogged = np.minimum(offered, 1.0)
     weighted_share = share
     terms = _share_terms(ports.weight)
-    for _ in range(12):
+    for _ in range(SHARE_ROUNDS):
         weighted_share = np.maximum(_mean_share(terms, backlogged), left)
         weighted_share = np.clip(weighted_share, SHARE_FLOOR, 1.0)
         backlogged = np.minimum(offered / weighted_share, 1.0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -10,11 +12,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from gnn_model.acceleration import COMPILED
 from gnn_model.analytic_delay import PathDelays
+from gnn_model.analytic_fixed_point import Solution
 from gnn_model.graph_tensors import GraphTensors, tensors_of_solved
+from gnn_model.incremental import FACTOR_LIMITS, Held, RoutingJudge
 from gnn_model.model_file import SHIPPED, load_model
 from gnn_model.predictor import Prediction
 from gnn_model.routenet.batch import GraphBatch, collate
+from gnn_model.routenet.engine import Engine
 from gnn_model.routenet.model import RouteNet
 from gnn_model.routenet.readout import PathPrediction
 from gnn_model.solved_routing import RoutingSolver, SolvedRouting
@@ -23,23 +29,29 @@ from topology_sync.routing import Routing
 from topology_sync.scenario import Scenario
 from topology_sync.values import FloatArray, float_array
 
-HOPS_AT_ONCE = 8_000  # hops of candidates run together: more fall out of the processor's cache
+HOPS_AT_ONCE = 8_000  # hops of candidates that torch runs together: more fall out of the processor's cache
 
 
 class GnnPredictor:
-    """Loads its weights once; predicting changes nothing, so one instance may be used from any thread."""
+    """Loads its weights once; predicting changes nothing, so one instance may be used from any thread.
+
+    On the processor the network is run by :class:`gnn_model.routenet.engine.Engine`, candidates side by side on
+    ``threads`` threads (default: as many as there are processors); a prediction does not depend on their number.
+    """
 
     name = "gnn"
 
-    def __init__(self, weights: Path = SHIPPED) -> None:
+    def __init__(self, weights: Path = SHIPPED, threads: int | None = None) -> None:
         """Raises ModelFileError (one line) where the weights are missing, damaged or not for this version."""
-        self._model, self.card = load_model(weights)
+        model, self.card = load_model(weights)
+        self._use(model, threads)
 
     @classmethod
-    def of_model(cls, model: RouteNet) -> GnnPredictor:
-        """A predictor of a model in memory, without a card."""
+    def of_model(cls, model: RouteNet, threads: int | None = None, engine: bool = True) -> GnnPredictor:
+        """A predictor of a model in memory, without a card; without ``engine`` torch runs it, on the model's device."""
         predictor = cls.__new__(cls)
-        predictor._model, predictor.card = model.eval(), {}
+        predictor.card = {}
+        predictor._use(model.eval(), threads, engine)
         return predictor
 
     @cached_property
@@ -47,20 +59,59 @@ class GnnPredictor:
         """The ranges of inputs that the model was trained on, where its card says them."""
         return Envelope.from_json(self.card["ranges"], "ranges of the model") if "ranges" in self.card else None
 
+    def _use(self, model: RouteNet, threads: int | None, engine: bool = True) -> None:
+        self._model = model
+        self._device = next(model.parameters()).device
+        self._engine = Engine(model) if engine and self._device.type == "cpu" and COMPILED else None
+        self._threads = threads or len(os.sched_getaffinity(0))
+        self._pool = ThreadPoolExecutor(self._threads) if self._engine is not None and self._threads > 1 else None
+
     def predict(self, scenario: Scenario) -> Prediction:
         """Predict one scenario as it stands.  Demands with rate 0 get what a packet of theirs would see."""
         return self.predict_batch(scenario, [scenario.routing])[0]
 
     def predict_batch(self, scenario: Scenario, candidates: Sequence[Routing]) -> list[Prediction]:
         """Predict each candidate routing; a prediction does not depend on the other candidates."""
+        solver = RoutingSolver(scenario)
+        engine, pool = self._engine, self._pool
+        if engine is None:
+            return self._by_torch(scenario, solver, candidates)
+
+        def one(candidate: Routing, helpers: ThreadPoolExecutor | None) -> Prediction:
+            solved = solver.solve(candidate, helpers)
+            graph = tensors_of_solved(scenario, solved)
+            batch, predicted = engine.run(graph, helpers)
+            return _prediction(scenario, solved, graph, _in_order(batch, predicted))
+
+        if pool is None or len(candidates) < 2:
+            return [one(candidate, pool) for candidate in candidates]
+        return list(pool.map(lambda candidate: one(candidate, None), candidates))
+
+    @property
+    def model(self) -> RouteNet:
+        """The torch model behind."""
+        return self._model
+
+    def prepare(self, scenario: Scenario, candidates: Sequence[Routing]) -> GraphBatch:
+        """The candidates as the network's input, side by side."""
+        solver = RoutingSolver(scenario)
+        return collate([tensors_of_solved(scenario, solver.solve(candidate)) for candidate in candidates])
+
+    def judge_of(self, scenario: Scenario) -> RoutingJudge | None:
+        """A judge of moves that follows the fixed point and carries what was learned about the routing it holds."""
+        if not COMPILED:
+            return None
+        engine = self._engine or Engine(self._model)
+        return RoutingJudge(scenario, lambda held: _hold(held, engine, self._pool), self._threads)
+
+    def _by_torch(self, scenario: Scenario, solver: RoutingSolver, candidates: Sequence[Routing]) -> list[Prediction]:
         predictions: list[Prediction] = []
         waiting: list[tuple[SolvedRouting, GraphTensors]] = []
         hops = 0
-        solver = RoutingSolver(scenario)
         for candidate in candidates:
             solved = solver.solve(candidate)
             graph = tensors_of_solved(scenario, solved)
-            if waiting and hops + len(graph.hop_queue) > HOPS_AT_ONCE:
+            if waiting and hops + len(graph.hop_queue) > HOPS_AT_ONCE and self._device.type == "cpu":
                 predictions += self._run(scenario, waiting)
                 waiting, hops = [], 0
             waiting.append((solved, graph))
@@ -70,7 +121,7 @@ class GnnPredictor:
     def _run(self, scenario: Scenario, solved: list[tuple[SolvedRouting, GraphTensors]]) -> list[Prediction]:
         batch = collate([graph for _, graph in solved])
         with torch.inference_mode():
-            predicted: PathPrediction = self._model(batch)
+            predicted: PathPrediction = self._model(batch.to(self._device))
         columns = _in_order(batch, predicted)
         bounds = np.cumsum([0, *(graph.path_count for _, graph in solved)])
         return [
@@ -79,10 +130,31 @@ class GnnPredictor:
         ]
 
 
+def _hold(scenario: Scenario, engine: Engine, pool: ThreadPoolExecutor | None) -> Held:
+    solver = RoutingSolver(scenario)
+    solved = solver.solve(scenario.routing, pool)
+    graph = tensors_of_solved(scenario, solved)
+    batch, predicted = engine.run(graph, pool)
+    analytic_wait = solved.waits.mean_s.reshape(-1)[solved.layout.flat_queue]
+    hop_wait = predicted.hop_wait.double().numpy() * graph.unit_s
+    factor = np.where(analytic_wait > 0, hop_wait / np.where(analytic_wait > 0, analytic_wait, 1.0), 1.0)
+    statistics = solved.paths.demands(solved.layout, scenario.traffic.demand_count)
+    said = _prediction(scenario, solved, graph, _in_order(batch, predicted))
+    analytic = replace(
+        said,
+        delay_s=statistics.mean_s[0],
+        delay_p99_s=statistics.p99_s[0],
+        jitter_s=statistics.jitter_s[0],
+        loss_ratio=statistics.loss_ratio[0],
+    )
+    solution = Solution(solved.traffic, solved.state, solved.waits, solved.paths.survival)
+    return Held(scenario, solver.shared, solved.layout, solution, said, analytic, np.clip(factor, *FACTOR_LIMITS))
+
+
 def _in_order(batch: GraphBatch, predicted: PathPrediction) -> dict[str, FloatArray]:
     place = np.argsort(batch.order.numpy(), kind="stable")
     names = ("mean", "deviation", "skew", "tail", "jitter", "loss")
-    return {name: getattr(predicted, name).double().numpy()[place] for name in names}
+    return {name: getattr(predicted, name).double().cpu().numpy()[place] for name in names}
 
 
 def _prediction(

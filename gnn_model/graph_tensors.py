@@ -130,23 +130,15 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
     layout, state, waits = solved.layout, solved.state, solved.waits
     paths = len(layout.path_demand)
     demand = layout.path_demand
-    lengths = np.zeros(paths, dtype=np.int64)
-    for queue in layout.hop_queue:
-        lengths[: len(queue)] += 1
-    pointer = np.concatenate([[0], np.cumsum(lengths)])
-    # From position by position to path by path.
-    hop_queue = np.zeros(int(pointer[-1]), dtype=np.int64)
-    hop_link = np.zeros(int(pointer[-1]), dtype=np.int64)
-    for position, (queue, link) in enumerate(zip(layout.hop_queue, layout.hop_link, strict=True)):
-        at = pointer[: len(queue)] + position
-        hop_queue[at], hop_link[at] = queue, link
+    pointer, hop_queue, hop_link = layout.hop_pointer, layout.flat_queue, layout.flat_link
+    lengths = np.diff(pointer)
     hop_path = np.repeat(np.arange(paths), lengths)
 
     service = state.service_s.reshape(-1)
     loss = np.clip(state.loss.reshape(-1), 0.0, 1.0)
     wait = waits.mean_s.reshape(-1)
-    used, hop_used = np.unique(hop_queue, return_inverse=True)
-    links, used_link = np.unique(used // solved.queues, return_inverse=True)
+    used, hop_used = _renumbered(hop_queue, len(service))
+    links, used_link = _renumbered(used // solved.queues, topology.link_count)
     unit = float(np.mean(service[hop_queue])) if len(hop_queue) else 1.0
 
     # Packets that still arrive at each hop: products of (1 - loss) of the hops before.
@@ -250,6 +242,14 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
         queue_number=used.astype(np.int64),
         link_features=_stack(link_table, len(links)),
     )
+
+
+def _renumbered(numbers: IntArray, count: int) -> tuple[IntArray, IntArray]:
+    """The distinct ones of ``numbers`` below ``count``, and the place of every number among them."""
+    present = np.zeros(count, dtype=np.bool_)
+    present[numbers] = True
+    place = np.cumsum(present) - 1
+    return np.flatnonzero(present), place[numbers]
 
 
 def _log(values: FloatArray, floor: float) -> FloatArray:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
-from topology_sync.routing import Routing
+from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
-from topology_sync.values import ArrayValue, FloatArray
+from topology_sync.values import ArrayValue, FloatArray, IntArray, float_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,4 +42,60 @@ class Predictor(Protocol):
 
     def predict_batch(self, scenario: Scenario, candidates: Sequence[Routing]) -> list[Prediction]:
         """Predict the same scenario under each candidate routing."""
+        ...
+
+
+@dataclass(frozen=True)
+class MoveEffects:
+    """What moves would change: move m changes the demands ``demand[pointer[m]:pointer[m + 1]]`` to these values.
+
+    Demands that moved come first; demands that are not named keep their values to within the judge's tolerance.
+    """
+
+    pointer: IntArray  # [moves + 1]
+    demand: IntArray  # [effects]
+    delay_s: FloatArray
+    delay_p99_s: FloatArray
+    jitter_s: FloatArray
+    loss_ratio: FloatArray
+
+    def applied(self, move: int, prediction: Prediction) -> Prediction:
+        """The demands' values after one move; those of links stay as they are."""
+        rows = slice(int(self.pointer[move]), int(self.pointer[move + 1]))
+        changed = {}
+        for name in ("delay_s", "delay_p99_s", "jitter_s", "loss_ratio"):
+            values = getattr(prediction, name).copy()
+            values[self.demand[rows]] = getattr(self, name)[rows]
+            changed[name] = float_array(values)
+        return replace(prediction, **changed)
+
+
+class RoutingJudge(Protocol):
+    """Holds a routing predicted in full and judges moves that change the paths of few demands."""
+
+    @property
+    def routing(self) -> Routing:
+        """The routing that moves start from."""
+        ...
+
+    @property
+    def prediction(self) -> Prediction:
+        """The full prediction of that routing."""
+        ...
+
+    def judge(self, moves: Sequence[Mapping[int, Sequence[PathShare]]]) -> MoveEffects:
+        """What each move alone would change: an estimate, close to what a full prediction would say."""
+        ...
+
+    def accept(self, move: Mapping[int, Sequence[PathShare]]) -> Prediction:
+        """Carry a move out and predict the new routing in full."""
+        ...
+
+
+@runtime_checkable
+class IncrementalPredictor(Predictor, Protocol):
+    """A predictor that can also judge moves against a routing without predicting all of it again."""
+
+    def judge_of(self, scenario: Scenario) -> RoutingJudge | None:
+        """A judge that holds the scenario's routing; None where numba is not installed."""
         ...

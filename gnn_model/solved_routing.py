@@ -2,48 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gnn_model.analytic import _Fixed, _fixed_point
 from gnn_model.analytic_bursts import Burstiness
 from gnn_model.analytic_delay import PathDelays, path_statistics
-from gnn_model.analytic_flows import flows_of
-from gnn_model.analytic_layout import Layout, PathPool, ports_of
+from gnn_model.analytic_fixed_point import Shared, fixed_point
+from gnn_model.analytic_layout import Layout, PathPool
 from gnn_model.analytic_queues import Ports, QueueInput, QueueState, Waits
+from gnn_model.arrival_table import ArrivalTable
 from topology_sync.routing import Routing
 from topology_sync.scenario import Scenario
-from topology_sync.traffic import ARRIVAL_MODELS, Arrivals
 from topology_sync.values import BoolArray, FloatArray, IntArray
-
-
-@dataclass(frozen=True)
-class ArrivalTable:
-    """Arrivals of each demand as arrays, [demands]: index into ARRIVAL_MODELS, and parameters (0 where not used)."""
-
-    model: IntArray
-    on_s: FloatArray
-    off_s: FloatArray
-    correlation: FloatArray
-    sigma: FloatArray
-
-    @classmethod
-    def of(cls, arrivals: Sequence[Arrivals]) -> ArrivalTable:
-        """The table of a traffic matrix's arrivals."""
-        rows = [
-            (
-                ARRIVAL_MODELS.index(item.model),
-                item.on_s if item.model == "onoff" else 0.0,
-                item.off_s if item.model == "onoff" else 0.0,
-                item.correlation if item.model in ("autocorrelated", "modulated") else 0.0,
-                item.sigma if item.model == "modulated" else 0.0,
-            )
-            for item in arrivals
-        ]
-        table = np.array(rows, dtype=np.float64).reshape(len(rows), 5).T
-        return cls(table[0].astype(np.int64), *table[1:])
 
 
 @dataclass(frozen=True)
@@ -79,13 +51,13 @@ class RoutingSolver:
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
         self._pool = PathPool(scenario)
-        queues = self._pool.queues
-        self._fixed = _Fixed(ports_of(scenario, queues), queues, flows_of(scenario.traffic))
+        self.shared = Shared.of(scenario, self._pool.queues)
+        self.shared.prepare()
         self._arrivals = ArrivalTable.of(scenario.traffic.arrivals)
 
-    def solve(self, routing: Routing) -> SolvedRouting:
-        """Solve one routing."""
-        return _solve(self._scenario, self._fixed, self._arrivals, self._pool.layout([routing]))
+    def solve(self, routing: Routing, helpers: Executor | None = None) -> SolvedRouting:
+        """Solve one routing; ``helpers`` may work beside this thread."""
+        return _solve(self._scenario, self.shared, self._arrivals, self._pool.layout([routing]), helpers)
 
 
 def solve_routing(scenario: Scenario, routing: Routing) -> SolvedRouting:
@@ -93,9 +65,11 @@ def solve_routing(scenario: Scenario, routing: Routing) -> SolvedRouting:
     return RoutingSolver(scenario).solve(routing)
 
 
-def _solve(scenario: Scenario, fixed: _Fixed, arrivals: ArrivalTable, layout: Layout) -> SolvedRouting:
-    links = scenario.topology.link_count
-    traffic, state, waits, survival = _fixed_point(fixed, layout, links)
+def _solve(
+    scenario: Scenario, shared: Shared, arrivals: ArrivalTable, layout: Layout, helpers: Executor | None
+) -> SolvedRouting:
+    traffic, state, waits, survival = fixed_point(shared, layout)
+    waiting = helpers.submit(_by_load_per_weight, shared, layout, state, waits) if helpers is not None else None
     paths = path_statistics(
         layout,
         waits=waits,
@@ -103,31 +77,30 @@ def _solve(scenario: Scenario, fixed: _Fixed, arrivals: ArrivalTable, layout: La
         survival=survival,
         capacity_bps=scenario.topology.capacity_bps,
         propagation_s=scenario.topology.delay_s,
-        flows=fixed.flows,
+        flows=shared.flows,
     )
-    ordered = _by_load_per_weight(fixed, layout, links, state, waits)
+    ordered = _by_load_per_weight(shared, layout, state, waits) if waiting is None else waiting.result()
     return SolvedRouting(
-        arrivals, fixed.flows.bursts, fixed.queues, fixed.ports, layout, traffic, state, waits, paths, *ordered
+        arrivals, shared.flows.bursts, shared.queues, shared.ports, layout, traffic, state, waits, paths, *ordered
     )
 
 
 def _by_load_per_weight(
-    fixed: _Fixed, layout: Layout, links: int, state: QueueState, waits: Waits
+    shared: Shared, layout: Layout, state: QueueState, waits: Waits
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Solve again with weighted ports as strict ones, queues numbered by load per weight, least first."""
-    ports = fixed.ports
+    ports = shared.ports
     offered = state.offered[0]
     if not ports.weighted.any():
         before = np.cumsum(offered, axis=-1) - offered
         return waits.mean_s.reshape(-1), state.loss.reshape(-1), before.reshape(-1), np.ones(offered.size)
     weighted: BoolArray = ports.weighted
     per_weight = np.where(ports.weight > 0, offered / np.where(ports.weight > 0, ports.weight, 1.0), np.inf)
-    order = np.argsort(np.where(weighted[:, None], per_weight, np.arange(fixed.queues)), axis=-1, kind="stable")
+    order = np.argsort(np.where(weighted[:, None], per_weight, np.arange(shared.queues)), axis=-1, kind="stable")
     rank = np.argsort(order, axis=-1, kind="stable")
-    number: IntArray = (np.arange(links)[:, None] * fixed.queues + rank).reshape(-1)
-    renumbered = replace(layout, hop_queue=tuple(number[queue] for queue in layout.hop_queue))
-    strict = replace(fixed, ports=replace(ports, strict=ports.strict | weighted, weighted=np.zeros_like(weighted)))
-    _, other, other_waits, _ = _fixed_point(strict, renumbered, links)
+    number: IntArray = (np.arange(shared.links)[:, None] * shared.queues + rank).reshape(-1)
+    renumbered = replace(layout, flat_queue=number[layout.flat_queue])
+    _, other, other_waits, _ = fixed_point(shared.weighted_as_strict, renumbered)
     other_offered = other.offered[0]
     before = (np.cumsum(other_offered, axis=-1) - other_offered).reshape(-1)
     wait, loss = other_waits.mean_s.reshape(-1)[number], other.loss.reshape(-1)[number]

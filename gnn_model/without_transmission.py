@@ -6,13 +6,13 @@ link, but the last packet's own ``bits / capacity`` passes after it has been del
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gnn_model.predictor import Prediction, Predictor
-from topology_sync.routing import Routing
+from gnn_model.predictor import IncrementalPredictor, MoveEffects, Prediction, Predictor, RoutingJudge
+from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
 from topology_sync.values import FloatArray, float_array
 
@@ -39,6 +39,47 @@ class WithoutTransmission:
             _shortened(prediction, _transmission_s(scenario, routing))
             for prediction, routing in zip(predictions, candidates, strict=True)
         ]
+
+    def judge_of(self, scenario: Scenario) -> RoutingJudge | None:
+        """The judge of the predictor behind, delays shortened alike; None where it has none."""
+        if not isinstance(self.predictor, IncrementalPredictor):
+            return None
+        judge = self.predictor.judge_of(scenario)
+        return None if judge is None else _JudgeWithoutTransmission(judge, scenario)
+
+
+class _JudgeWithoutTransmission:
+    def __init__(self, judge: RoutingJudge, scenario: Scenario) -> None:
+        self._judge = judge
+        self._scenario = scenario
+        self._by_s = _transmission_s(scenario, judge.routing)
+
+    @property
+    def routing(self) -> Routing:
+        return self._judge.routing
+
+    @property
+    def prediction(self) -> Prediction:
+        return _shortened(self._judge.prediction, self._by_s)
+
+    def judge(self, moves: Sequence[Mapping[int, Sequence[PathShare]]]) -> MoveEffects:
+        effects = self._judge.judge(moves)
+        by_s = self._by_s[effects.demand]
+        bit_time_s = 1 / self._scenario.topology.capacity_bps
+        for move, first in zip(moves, effects.pointer.tolist(), strict=False):
+            for row, (demand, paths) in enumerate(move.items(), start=first):  # demands that moved come first
+                per_bit = sum(path.share * float(bit_time_s[list(path.links)].sum()) for path in paths)
+                by_s[row] = per_bit * self._scenario.traffic.packet_bits_mean[demand]
+        return replace(
+            effects,
+            delay_s=np.maximum(effects.delay_s - by_s, 0.0),
+            delay_p99_s=np.maximum(effects.delay_p99_s - by_s, 0.0),
+        )
+
+    def accept(self, move: Mapping[int, Sequence[PathShare]]) -> Prediction:
+        self._judge.accept(move)
+        self._by_s = _transmission_s(self._scenario, self._judge.routing)
+        return self.prediction
 
 
 def _transmission_s(scenario: Scenario, routing: Routing) -> FloatArray:

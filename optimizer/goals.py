@@ -165,8 +165,13 @@ def violation_score(excess: FloatArray, weight: FloatArray) -> FloatArray:
 
     The one counts violated goals, the logarithm keeps one hopeless demand from hiding all others.
     """
-    severity = np.where(excess > VIOLATION_TOLERANCE, 1.0 + np.log1p(excess), 0.0)
-    result: FloatArray = (severity.sum(axis=-2) * weight).sum(axis=-1)
+    result: FloatArray = (severity(excess).sum(axis=-2) * weight).sum(axis=-1)
+    return result
+
+
+def severity(excess: FloatArray) -> FloatArray:
+    """What each goal adds to the violation score before weights, like ``excess``."""
+    result: FloatArray = np.where(excess > VIOLATION_TOLERANCE, 1.0 + np.log1p(excess), 0.0)
     return result
 
 

@@ -1,29 +1,33 @@
 """Anytime local search over single-path moves: keep the promises, then empty the fullest link, then change little.
 
-Moves are screened by link loads and a rough queue model (``screening``); the few best are judged by the predictor, and
-only its verdict counts.  The result is never worse than the start in the predictor's eyes.  Same seed and enough time:
-same result.
+Moves are screened by link loads and a rough queue model (``screening``); the better ones are estimated by the
+predictor's incremental judge where it has one (``move_judging``); the few best are predicted in full, and only that
+verdict counts.  The result is never worse than the start in the predictor's eyes.  Same seed and enough time: same
+result.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from gnn_model.predictor import Prediction, Predictor
-from optimizer.candidates import CandidatePaths, UsableLinks
+from optimizer.candidates import CandidatePaths
+from optimizer.displaced import demands_over, displaced_demands
 from optimizer.goals import GoalTable, Score, excess_ratios, experienced_values, predicted_violation
+from optimizer.move_generation import SCREENED_PER_STEP, MoveSource
+from optimizer.move_judging import MoveJudging
 from optimizer.screening import LoadScreen, Move, soft_maximum
-from topology_sync.paths import shortest_path
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
-from topology_sync.values import BoolArray, FloatArray, float_array
+from topology_sync.values import FloatArray, float_array
 
-SCREENED_PER_STEP = 240
 JUDGED_PER_STEP = 6
+ESTIMATED_PER_STEP = 192  # moves that an incremental judge looks at, of which the best few are predicted in full
+CONFIRMED_PER_STEP = 3
+LIKELY_HARMLESS = 0.01  # a change is tried to be taken back where the estimated violation grows by no more than this
 HOT_LINKS = 6
 GREEDY_DEPTH = 8
 UNNEEDED_TOLERANCE = 0.01  # a change that lowers the maximum utilisation by less than this in all is taken back
@@ -61,29 +65,8 @@ class SearchResult:
     after: Prediction
     seconds: float
     moves_screened: int
+    moves_estimated: int
     routings_judged: int
-
-
-def demands_over(routing: Routing, closed: BoolArray) -> tuple[int, ...]:
-    """Demands with a path over any of the links marked in ``closed`` [links]."""
-    flat = routing.flat
-    return tuple(int(demand) for demand in np.unique(flat.path_demand[flat.hop_path[closed[flat.hop_link]]]))
-
-
-def displaced_demands(scenario: Scenario, usable: UsableLinks) -> tuple[int, ...]:
-    """Demands that must move: over links that are down or under maintenance, or through nodes under maintenance."""
-    topology, traffic = scenario.topology, scenario.traffic
-    closed = ~usable.allowed
-    for node in usable.end_only_nodes:
-        closed = closed | (topology.link_source == node) | (topology.link_target == node)
-    return tuple(
-        demand
-        for demand in demands_over(scenario.routing, closed)
-        if not all(
-            usable.for_ends(topology, int(traffic.source[demand]), int(traffic.target[demand]))[list(path.links)].all()
-            for path in scenario.routing.paths[demand]
-        )
-    )
 
 
 def search(
@@ -100,13 +83,10 @@ class _Search:
     predictor: Predictor
     candidates: CandidatePaths
     limits: SearchLimits
-    screened: int = 0
-    judged: int = 0
     start: Routing = field(init=False)
     routing: Routing = field(init=False)
     repaired: set[int] = field(default_factory=set)
     violation: float = 0.0
-    tabu: set[tuple[int, tuple[int, ...]]] = field(default_factory=set)
 
     def run(self) -> SearchResult:
         began = time.monotonic()
@@ -119,13 +99,15 @@ class _Search:
         usable = self.candidates.usable
         dead = set(demands_over(self.start, ~usable.up))
         self.screen = LoadScreen(self.scenario, self.table)
+        self.source = MoveSource(self.scenario, self.screen, self.candidates, self.random, self._may_move)
+        self.judging = MoveJudging(self.scenario, self.table, self.predictor)
         self.repaired, unroutable = self._repair()
         stranded = unroutable & dead
         if stranded:
             self._drop_traffic(stranded)
-        start_prediction = self._predict([self.start])[0]
+        start_prediction = self.judging.predict([self.start])[0]
         before = _cut_off(start_prediction, dead)
-        prediction = self._predict([self.routing])[0] if self.repaired else start_prediction
+        prediction = self.judging.predict([self.routing])[0] if self.repaired else start_prediction
         start_score = Score(predicted_violation(before, full_table), self._max_utilisation(self.start), 0)
         self._take(self.routing, prediction)
         search_deadline = began + self.limits.time_s * (1.0 - PRUNE_TIME_SHARE)
@@ -134,7 +116,7 @@ class _Search:
         self._take_back()
         if self.limits.max_changes is not None and self.violation > 0:
             self._mend(search_deadline)  # changes taken back may now be spent better
-        after = _cut_off(self._predict([self.routing])[0], stranded)
+        after = _cut_off(self.judging.predict([self.routing])[0], stranded)
         score = Score(
             predicted_violation(after, full_table), self._max_utilisation(self.routing), len(self._discretionary())
         )
@@ -150,8 +132,9 @@ class _Search:
             before=before,
             after=after,
             seconds=time.monotonic() - began,
-            moves_screened=self.screened,
-            routings_judged=self.judged,
+            moves_screened=self.source.screened,
+            moves_estimated=self.judging.estimated,
+            routings_judged=self.judging.judged,
         )
 
     # what must move
@@ -165,7 +148,7 @@ class _Search:
         moved: set[int] = set()
         unroutable: set[int] = set()
         for demand in sorted(set(must_move), key=lambda demand: (-traffic.rate_bps[demand], demand)):
-            path = self._path_by_load(demand)
+            path = self.source.path_by_load(demand)
             if path is None:
                 unroutable.add(demand)
             else:
@@ -179,13 +162,15 @@ class _Search:
         self.scenario = replace(self.scenario, traffic=self.scenario.traffic.with_rates(float_array(rate)))
         self.table = GoalTable(self.table.limit, self.table.percentile, np.where(rate > 0, self.table.weight, 0.0))
         self.screen = LoadScreen(self.scenario.with_routing(self.routing), self.table)
+        self.source = MoveSource(self.scenario, self.screen, self.candidates, self.random, self._may_move)
+        self.judging = MoveJudging(self.scenario, self.table, self.predictor)
 
     # SLA violations
 
     def _mend(self, deadline: float) -> None:
         """Best-improvement descent on the violation score; where single moves fail, a few steps deep."""
         while self.violation > 0 and time.monotonic() < deadline:
-            moves = self._ranked(self._moves(self._links_that_hurt()))
+            moves = self.source.ranked(self.source.off(self._links_that_hurt(), self.routing))
             if not moves or not (self._judge_single(moves, deadline) or self._judge_sequence(deadline)):
                 return
 
@@ -199,6 +184,17 @@ class _Search:
         return [int(link) for link in order[:HOT_LINKS] if hurt[link] > 0]
 
     def _judge_single(self, moves: list[Move], deadline: float) -> bool:
+        estimates = self.judging.violations(self.routing, moves[:ESTIMATED_PER_STEP])
+        if estimates is not None:
+            # Stable: among equals the order of the rough figures stays.
+            order = np.argsort(np.round(estimates, 9), kind="stable")[: 2 * CONFIRMED_PER_STEP].tolist()
+            for first in (0, CONFIRMED_PER_STEP):
+                chosen = [moves[index] for index in order[first : first + CONFIRMED_PER_STEP]]
+                routings = [self.routing.with_changes({move.demand: move.paths}) for move in chosen]
+                taken = bool(routings) and self._take_best(routings)
+                if taken or time.monotonic() > deadline:
+                    return taken
+            return False
         for first in range(0, min(len(moves), 4 * JUDGED_PER_STEP), JUDGED_PER_STEP):
             chosen = moves[first : first + JUDGED_PER_STEP]
             routings = [self.routing.with_changes({move.demand: move.paths}) for move in chosen]
@@ -213,7 +209,7 @@ class _Search:
         kept = self.routing
         prefixes: list[Routing] = []
         for _ in range(GREEDY_DEPTH):
-            moves = self._ranked(self._moves(self._links_that_hurt()))
+            moves = self.source.ranked(self.source.off(self._links_that_hurt(), self.routing))
             if not moves or time.monotonic() > deadline:
                 break
             self._move(moves[0])
@@ -222,7 +218,7 @@ class _Search:
         return bool(prefixes) and self._take_best(prefixes)
 
     def _take_best(self, routings: list[Routing]) -> bool:
-        predictions = self._predict(routings)
+        predictions = self.judging.predict(routings)
         scores = [
             (predicted_violation(prediction, self.table), self._max_utilisation(routing))
             for routing, prediction in zip(routings, predictions, strict=True)
@@ -248,7 +244,7 @@ class _Search:
             self._descend(deadline, check=False)
             accepted = self._soft(self.routing) < kept_value * (1 - SMALLEST_GAIN)
             if accepted and len(self.screen.judged):
-                prediction = self._predict([self.routing])[0]
+                prediction = self.judging.predict([self.routing])[0]
                 accepted = predicted_violation(prediction, self.table) <= kept_violation
                 if accepted:
                     self._take(self.routing, prediction)
@@ -271,14 +267,14 @@ class _Search:
                 return
             if not check:
                 continue
-            predictions = self._predict([routing for _, routing in steps])
+            predictions = self.judging.predict([routing for _, routing in steps])
             harmless = [predicted_violation(prediction, self.table) <= self.violation for prediction in predictions]
             if all(harmless):
                 self._take(steps[-1][1], predictions[-1])
                 continue
             first_bad = harmless.index(False)
             move = steps[first_bad][0]
-            self.tabu.update((move.demand, path.links) for path in move.paths)
+            self.source.tabu.update((move.demand, path.links) for path in move.paths)
             self._restore(steps[first_bad - 1][1] if first_bad else kept)
             if first_bad:
                 self._take(steps[first_bad - 1][1], predictions[first_bad - 1])
@@ -288,7 +284,7 @@ class _Search:
         utilisation = self.screen.utilisation()
         fullest = float(utilisation.max(initial=0.0))
         hot = np.nonzero((utilisation >= fullest * (1 - 1e-9)) & (utilisation > 0))[0]
-        moves = self._moves([int(link) for link in hot[:2]])
+        moves = self.source.off([int(link) for link in hot[:2]], self.routing)
         if not moves:
             return None
         after = self.screen.utilisation_after(moves)
@@ -309,8 +305,8 @@ class _Search:
         chosen = self.random.permutation(crossing)[:3]
         others = self.random.choice(active, size=min(len(active), 3), replace=False)
         for demand in self.random.permutation(np.unique(np.concatenate([chosen, others]).astype(int))):
-            options = self.candidates.between(*self._ends(int(demand)))
-            path = self._path_by_load(int(demand))
+            options = self.candidates.between(*self.source.ends(int(demand)))
+            path = self.source.path_by_load(int(demand))
             if path is not None and (self.random.random() < 0.6 or not options):
                 self._move(Move(int(demand), (PathShare(path),)))
             elif options:
@@ -333,9 +329,16 @@ class _Search:
                 self._move(moves[order[0]])
                 pending = [demand for demand in pending if demand != moves[order[0]].demand]
                 continue
-            chosen = order[: 2 * JUDGED_PER_STEP]
+            estimates = self.judging.violations(self.routing, [moves[index] for index in order])
+            if estimates is not None:
+                likely = self.violation + max(SMALLEST_GAIN, LIKELY_HARMLESS * self.violation)
+                order = [index for index, estimate in zip(order, estimates, strict=True) if estimate <= likely]
+                pending = [moves[index].demand for index in order]
+                if not order:
+                    return
+            chosen = order[: 2 * JUDGED_PER_STEP if estimates is None else CONFIRMED_PER_STEP]
             routings = [self.routing.with_changes({moves[index].demand: moves[index].paths}) for index in chosen]
-            predictions = self._predict(routings)
+            predictions = self.judging.predict(routings)
             harmless = [
                 position
                 for position, prediction in enumerate(predictions)
@@ -351,45 +354,7 @@ class _Search:
                 tried = {moves[index].demand for index in chosen}
                 pending = [demand for demand in pending if demand not in tried]
 
-    # moves
-
-    def _moves(self, links: Iterable[int]) -> list[Move]:
-        """Every demand on these links to each of its candidate paths and to the one that present load favours."""
-        rate = self.scenario.traffic.rate_bps
-        crossing: dict[int, None] = {}
-        for link in links:
-            on_link = np.nonzero(self.screen.share[:, link] * rate > 0)[0]
-            for demand in on_link[np.argsort(-rate[on_link], kind="stable")]:
-                crossing[int(demand)] = None
-        movable = [demand for demand in crossing if self._may_move(demand)]
-        most = SCREENED_PER_STEP // 4
-        if len(movable) > most:
-            kept = movable[: most // 2]
-            rest = self.random.choice(movable[most // 2 :], size=most - len(kept), replace=False)
-            movable = kept + [int(demand) for demand in rest]
-        moves: list[Move] = []
-        for demand in movable:
-            present = self.routing.paths[demand]
-            options = dict.fromkeys(self.candidates.between(*self._ends(demand)))
-            by_load = self._path_by_load(demand)
-            if by_load is not None:
-                options[by_load] = None
-            moves += [
-                Move(demand, (PathShare(path),))
-                for path in options
-                if (len(present) > 1 or path != present[0].links) and (demand, path) not in self.tabu
-            ]
-        self.screened += len(moves)
-        return moves
-
-    def _ranked(self, moves: list[Move]) -> list[Move]:
-        """Moves by rough violation score, then by how full the fullest link becomes."""
-        if not moves:
-            return []
-        utilisation = self.screen.utilisation_after(moves)
-        violation = self.screen.violation_after(moves, utilisation)
-        order = np.lexsort((soft_maximum(utilisation), np.round(violation, 9)))
-        return [moves[int(index)] for index in order]
+    # what may move
 
     def _may_move(self, demand: int) -> bool:
         if demand in self.repaired:
@@ -403,19 +368,6 @@ class _Search:
 
     def _discretionary(self) -> list[int]:
         return sorted(self.changed - self.repaired)
-
-    def _ends(self, demand: int) -> tuple[int, int]:
-        return int(self.scenario.traffic.source[demand]), int(self.scenario.traffic.target[demand])
-
-    def _path_by_load(self, demand: int) -> tuple[int, ...] | None:
-        """The cheapest path when a full link costs far more than an empty one, the demand's own load set aside."""
-        source, target = self._ends(demand)
-        rate = self.scenario.traffic.rate_bps[demand]
-        after = (self.screen.load_bps + rate * (1 - self.screen.share[demand])) / self.capacity
-        scale = max(float(self.screen.utilisation().max(initial=0.0)), 1e-9)
-        weight = 0.02 + np.minimum(after / scale, 4.0) ** 6
-        usable = self.candidates.usable.for_ends(self.scenario.topology, source, target)
-        return shortest_path(self.scenario.topology, source, target, weight.tolist(), usable)
 
     # state of the search
 
@@ -442,10 +394,6 @@ class _Search:
         self.violation = predicted_violation(prediction, self.table)
         self.screen.calibrate(prediction)
         self.excess = _total_excess(prediction, self.table)
-
-    def _predict(self, routings: Sequence[Routing]) -> list[Prediction]:
-        self.judged += len(routings)
-        return self.predictor.predict_batch(self.scenario, routings)
 
     def _max_utilisation(self, routing: Routing) -> float:
         return routing.max_utilisation(self.scenario.traffic, self.scenario.topology)

@@ -9,6 +9,7 @@ import numpy as np
 from gnn_model.predictor import Predictor
 from gnn_model.without_transmission import WithoutTransmission
 from optimizer.candidates import UsableLinks, usable_links
+from optimizer.displaced import demands_over, displaced_demands
 from optimizer.goals import (
     GoalTable,
     MeasurementTolerance,
@@ -20,7 +21,6 @@ from optimizer.goals import (
     violation_score,
     violations,
 )
-from optimizer.local_search import demands_over, displaced_demands
 from optimizer.loop_values import Key, Snapshot
 from optimizer.settings import OptimizerSettings
 from topology_sync.errors import ConfigurationError

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -49,14 +50,16 @@ class Routing(ArrayValue):
     @cached_property
     def flat(self) -> FlatRouting:
         """The same routing as arrays."""
-        flat = [(demand, path) for demand, paths in enumerate(self.paths) for path in paths]
-        lengths = [len(path.links) for _, path in flat]
+        paths = list(chain.from_iterable(self.paths))
+        links = [path.links for path in paths]
+        counts = np.fromiter(map(len, self.paths), dtype=np.int64, count=len(self.paths))
+        lengths = np.fromiter(map(len, links), dtype=np.int64, count=len(links))
         return FlatRouting(
-            path_demand=int_array([demand for demand, _ in flat]),
-            share=float_array([path.share for _, path in flat]),
-            hop_pointer=int_array(np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])),
-            hop_link=int_array([link for _, path in flat for link in path.links]),
-            hop_path=int_array(np.repeat(np.arange(len(flat)), lengths)),
+            path_demand=int_array(np.repeat(np.arange(len(self.paths)), counts)),
+            share=float_array(np.fromiter((path.share for path in paths), dtype=np.float64, count=len(paths))),
+            hop_pointer=int_array(np.concatenate([[0], np.cumsum(lengths)])),
+            hop_link=int_array(np.fromiter(chain.from_iterable(links), dtype=np.int64, count=int(lengths.sum()))),
+            hop_path=int_array(np.repeat(np.arange(len(links)), lengths)),
         )
 
     def link_load_bps(self, traffic: TrafficMatrix, link_count: int) -> FloatArray:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 
+from gnn_model.compiled import compiled, inlined
 from gnn_model.packet_simulator.arrays import (
     AUTOCORRELATED,
     BIN_WIDTH,
@@ -30,7 +31,6 @@ from gnn_model.packet_simulator.arrays import (
     State,
     Tallies,
 )
-from gnn_model.packet_simulator.compiled import compiled, inlined
 from gnn_model.packet_simulator.random_source import exponential, normal, uniform
 from topology_sync.values import FloatArray, IntArray
 

@@ -10,7 +10,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from gnn_model.packet_simulator.compiled import inlined
+from gnn_model.compiled import inlined
 
 UInt64Array = npt.NDArray[np.uint64]
 TO_UNIT = 1.0 / 9007199254740992.0  # 2**-53

@@ -113,3 +113,17 @@ def collate(graphs: Sequence[GraphTensors]) -> GraphBatch:
         queue_link=torch.from_numpy(queue_link),
         link_features=joined("link_features"),
     )
+
+
+def side_by_side(graph: GraphTensors) -> GraphBatch:
+    """One graph as tensors in its own order, for what does not step along the paths (``active`` is empty)."""
+    tensor = torch.from_numpy
+    names = [name for name in GraphBatch.__dataclass_fields__ if hasattr(graph, name) and name != "demand_count"]
+    lengths = np.diff(graph.hop_pointer)
+    return GraphBatch(
+        active=(),
+        demand_count=graph.demand_count,
+        order=torch.arange(graph.path_count),
+        hop_path=tensor(np.repeat(np.arange(graph.path_count), lengths)),
+        **{name: tensor(getattr(graph, name)) for name in names},
+    )

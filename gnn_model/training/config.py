@@ -23,7 +23,7 @@ class TrainingConfig:
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
-    epochs: int = 14
+    epochs: int = 24
     hops_per_batch: int = 5_000
     learning_rate: float = 2.5e-3
     final_learning_rate: float = 2e-5
@@ -32,7 +32,7 @@ class TrainingConfig:
     gradient_clip: float = 1.0
     averaging: float = 0.995
     seed: int = 1
-    largest_nodes: int = 75
+    largest_nodes: int = 100
     per_topology: int = 60
     weight_deviation: float = 0.2
     weight_quantile: float = 0.4

@@ -14,6 +14,7 @@ from gnn_model.analytic_flows import size_moments
 from gnn_model.analytic_gamma import gamma_mean_difference, gamma_quantile, gamma_survival, normal_survival
 from gnn_model.analytic_jitter import relaxation
 from gnn_model.analytic_queues import full_probability, position_moments
+from gnn_model.arrival_table import ArrivalTable
 from gnn_model.bench_analytic import Case, compare
 from gnn_model.packet_simulator.simulator import PacketSimulator
 from topology_sync.scenario import Scenario
@@ -98,7 +99,7 @@ def test_dispersion_of_on_off_traffic(window: float) -> None:
     packets = rng.poisson(lengths * rate * (on_s + off_s) / on_s)
     begin = np.cumsum(gaps + lengths) - lengths
     times = np.sort(np.repeat(begin, packets) + rng.random(packets.sum()) * np.repeat(lengths, packets))
-    bursts = burstiness_of([Arrivals("onoff", on_s, off_s)], np.array([rate]))
+    bursts = burstiness_of(ArrivalTable.of([Arrivals("onoff", on_s, off_s)]), np.array([rate]))
     found = dispersion(bursts, np.array([0]), np.array([window]))[0]
     assert found == pytest.approx(counts(times, window), rel=0.06)
 
@@ -116,20 +117,23 @@ def test_dispersion_of_correlated_gaps(model: str, window: float) -> None:
         gaps = -np.log(np.maximum(normal_survival(level), 1e-12))
     else:
         gaps = rng.exponential(size=len(level)) * np.exp(0.5 * level - 0.125)
-    bursts = burstiness_of([Arrivals(model, correlation=0.8, sigma=0.5)], np.ones(1))  # type: ignore[arg-type]
+    bursts = burstiness_of(
+        ArrivalTable.of([Arrivals(model, correlation=0.8, sigma=0.5)]),  # type: ignore[arg-type]
+        np.ones(1),
+    )
     found = dispersion(bursts, np.array([0]), np.array([window]))[0]
     assert found == pytest.approx(counts(np.cumsum(gaps), window), rel=0.15)
 
 
 def test_evenly_spaced_packets_are_smooth() -> None:
-    bursts = burstiness_of([Arrivals("cbr"), Arrivals()], np.array([10.0, 10.0]))
+    bursts = burstiness_of(ArrivalTable.of([Arrivals("cbr"), Arrivals()]), np.array([10.0, 10.0]))
     times = np.array([1e-6, 0.05, 10.0])
     even = dispersion(bursts, np.zeros(3, dtype=np.int64), times)
     assert even[0] == pytest.approx(1, abs=1e-3)
     assert even[1] == pytest.approx(0.5, rel=0.01)
     assert even[2] < 0.01
     np.testing.assert_allclose(dispersion(bursts, np.ones(3, dtype=np.int64), times), 1)
-    assert burstiness_of([Arrivals()], np.ones(1)).poisson
+    assert burstiness_of(ArrivalTable.of([Arrivals()]), np.ones(1)).poisson
 
 
 CASES = (

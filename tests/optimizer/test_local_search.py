@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from gnn_model.analytic import AnalyticPredictor
 from optimizer.bounds import utilisation_lower_bound
 from optimizer.candidates import CandidateCache, CandidatePaths, UsableLinks
+from optimizer.displaced import displaced_demands
 from optimizer.goals import class_goals, experienced_values, goal_table, violated_demands
-from optimizer.local_search import SearchLimits, SearchResult, displaced_demands, search
+from optimizer.local_search import SearchLimits, SearchResult, search
 from topology_sync.paths import fewest_hops_routing
 from topology_sync.routing import PathShare
 from topology_sync.scenario import Scenario, SlaGoal

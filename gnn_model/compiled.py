@@ -1,4 +1,4 @@
-"""How the kernel is compiled: without the interpreter's lock, and kept in the user's cache between runs."""
+"""How kernels are compiled: without the interpreter's lock, and kept in the user's cache between runs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ Result = TypeVar("Result")
 
 
 def _cache_directory() -> Path:
-    """One directory per version of this package: numba alone would miss a change in a function of another file."""
+    """One directory per version of the kernels: numba alone would miss a change in a function of another file."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    sources = sorted(Path(__file__).parent.glob("*.py"))
+    here = Path(__file__)
+    sources = sorted([here, *here.parent.glob("packet_simulator/*.py"), *here.parent.rglob("*_kernel.py")])
     version = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
     return Path(base) / "routewright" / "numba" / version
 
@@ -40,7 +41,8 @@ def _use_private_cache() -> bool:
 
 
 _CACHED = _use_private_cache()
-# The kernel allocates nothing, so numba need not count references to its arrays, which would take most of the time.
+# The simulator's kernel allocates nothing, so numba need not count references to its arrays, which would take most of
+# the time.
 _OPTIONS: dict[str, Any] = {"nogil": True, "cache": _CACHED, "error_model": "numpy", "_nrt": False}
 
 
@@ -53,4 +55,26 @@ def compiled(function: Callable[Parameters, Result]) -> Callable[Parameters, Res
 def inlined(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Compile ``function`` into its callers: dozens of arrays by value are too many to hand over at every call."""
     result: Callable[Parameters, Result] = numba.njit(**_OPTIONS, forceinline=True)(function)
+    return result
+
+
+# Products may be added without rounding in between; nothing else is reordered, so results do not depend on the machine
+# beyond the last digit.
+_KERNEL_OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "cache": _CACHED,
+    "error_model": "numpy",
+    "fastmath": {"contract", "nsz"},
+}
+
+
+def kernel(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Compile ``function``, which may allocate arrays, on its first call."""
+    result: Callable[Parameters, Result] = numba.njit(**_KERNEL_OPTIONS)(function)
+    return result
+
+
+def inlined_kernel(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Compile ``function`` into its callers."""
+    result: Callable[Parameters, Result] = numba.njit(**_KERNEL_OPTIONS, inline="always")(function)
     return result

@@ -1,0 +1,331 @@
+"""Judging moves that touch few demands without predicting the whole network again.
+
+:class:`RoutingJudge` holds a routing that a predictor has judged in full: its fixed point and, for a learned predictor,
+what it corrected.  A move is judged by ``incremental_kernel``: the analytic fixed point is followed from the ports on
+old and new paths to wherever losses carry the change, down to ``tolerance``; with tolerance 0 it is followed everywhere
+and the analytic answer is that of a full prediction.  What was learned is carried over: every hop keeps its correction
+of the wait (a moved demand takes the mean correction of the queues that it comes to), every demand those of tail,
+jitter and loss.  ``accept`` predicts in full again, so these corrections are never older than the routing held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+
+from gnn_model.analytic_fixed_point import (
+    BURSTS_TOLERANCE,
+    MAXIMUM_ROUNDS,
+    SLOW_PROGRESS,
+    SMALLEST_STEP,
+    TOLERANCE,
+    Shared,
+    Solution,
+)
+from gnn_model.analytic_layout import Layout
+from gnn_model.predictor import MoveEffects, Prediction
+from topology_sync.routing import PathShare, Routing
+from topology_sync.scenario import Scenario
+from topology_sync.values import FloatArray, IntArray
+
+Move = Mapping[int, Sequence[PathShare]]
+FOLLOWED = 1e-4  # a queue whose loss or load changes by less (absolute, relative) does not pass the change on
+FACTOR_LIMITS = (0.02, 50.0)
+RATIO_LIMITS = (0.1, 10.0)
+LOSS_FLOOR = 1e-6
+LOSS_LIMIT = 1.5  # of the logarithm of a correction of loss
+MOVES_PER_PART = 16
+
+
+@dataclass(frozen=True)
+class Held:
+    """A routing judged in full: what the analytic predictor solved, and what the predictor itself says.
+
+    ``analytic`` is the analytic prediction of the same routing (the same object where nothing is learned);
+    ``hop_factor`` [hops] is the predicted wait over the analytic one at every hop of the layout.
+    """
+
+    scenario: Scenario
+    shared: Shared
+    layout: Layout
+    solution: Solution
+    prediction: Prediction
+    analytic: Prediction
+    hop_factor: FloatArray
+
+
+class RoutingJudge:
+    """Judges moves against one routing.  Not to be used from several threads at once; it uses ``threads`` itself."""
+
+    def __init__(
+        self, scenario: Scenario, hold: Callable[[Scenario], Held], threads: int = 1, tolerance: float = FOLLOWED
+    ) -> None:
+        self._hold = hold
+        self._tolerance = tolerance
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._take(hold(scenario))
+
+    @property
+    def routing(self) -> Routing:
+        """The routing that moves start from."""
+        return self._held.scenario.routing
+
+    @property
+    def prediction(self) -> Prediction:
+        """The full prediction of that routing."""
+        return self._held.prediction
+
+    def accept(self, move: Move) -> Prediction:
+        """Carry a move out and predict in full."""
+        held = self._held
+        self._take(self._hold(held.scenario.with_routing(held.scenario.routing.with_changes(move))))
+        return self._held.prediction
+
+    def judge(self, moves: Sequence[Move]) -> MoveEffects:
+        """What each move alone would change; the routing held stays as it is."""
+        if not moves:
+            return MoveEffects(np.zeros(1, np.int64), np.zeros(0, np.int64), *(np.zeros(0),) * 4)
+        laid_out = _LaidOut.of(moves, self._queue_of)
+        threads = min(self._threads, max(len(moves) // MOVES_PER_PART, 1))
+        bounds = np.linspace(0, len(moves), threads + 1).astype(int).tolist()
+        parts = list(zip(bounds[:-1], bounds[1:], range(threads), strict=True))
+        if self._pool is None or threads == 1:
+            results = [self._judge(laid_out, *part) for part in parts]
+        else:
+            results = list(self._pool.map(lambda part: self._judge(laid_out, *part), parts))
+        counts, demands, values = (np.concatenate(rows) for rows in zip(*results, strict=True))
+        return self._corrected(laid_out, counts, demands, values)
+
+    def _judge(self, moves: _LaidOut, begin: int, end: int, thread: int) -> tuple[IntArray, IntArray, FloatArray]:
+        from gnn_model import incremental_kernel
+
+        room = (end - begin) * 64 + 4 * self._demand_count
+        while True:
+            counts = np.zeros(moves.count, np.int64)
+            demands, values = np.empty(room, np.int64), np.empty((room, incremental_kernel.VALUES))
+            found = incremental_kernel.judge_moves(
+                self._network,
+                self._base,
+                self._workspaces[thread],
+                begin,
+                end,
+                moves.move_pointer,
+                moves.demand,
+                moves.demand_pointer,
+                moves.share,
+                moves.path_pointer,
+                moves.queue,
+                moves.link,
+                MAXIMUM_ROUNDS,
+                self._tolerance,
+                TOLERANCE,
+                BURSTS_TOLERANCE,
+                SLOW_PROGRESS,
+                SMALLEST_STEP,
+                counts,
+                demands,
+                values,
+            )
+            if found >= 0:
+                return counts[begin:end], demands[:found], values[:found]
+            room *= 4
+
+    def _corrected(self, moves: _LaidOut, counts: IntArray, demands: IntArray, values: FloatArray) -> MoveEffects:
+        pointer = np.concatenate([[0], np.cumsum(counts)])
+        delay = values[:, 0] + self._delay_offset[demands]
+        # The first ones of every move are those that moved: their old path's remainder does not go with them.
+        starts = np.repeat(pointer[:-1], np.diff(moves.move_pointer))
+        within = np.arange(len(starts)) - np.repeat(moves.move_pointer[:-1], np.diff(moves.move_pointer))
+        moved = starts + within
+        delay[moved] = values[moved, 0]
+        p99 = delay + np.maximum(values[:, 1] * self._tail_ratio[demands], 0.0)
+        kept = values[:, 3] + np.maximum(values[:, 3], LOSS_FLOOR) * self._loss_excess[demands]
+        return MoveEffects(
+            pointer, demands, delay, p99, values[:, 2] * self._jitter_ratio[demands], np.clip(kept, 0.0, 1.0)
+        )
+
+    def _take(self, held: Held) -> None:
+        from gnn_model import analytic_kernel, incremental_kernel, path_kernel
+
+        self._held = held
+        scenario, shared, layout, solution = held.scenario, held.shared, held.layout, held.solution
+        topology, traffic = scenario.topology, scenario.traffic
+        flows, ports = shared.flows, shared.ports
+        demand, pointer = layout.path_demand, layout.hop_pointer
+        queue_count, demand_count = shared.links * shared.queues, traffic.demand_count
+        self._demand_count = demand_count
+        hop_path = np.repeat(np.arange(len(demand)), np.diff(pointer))
+        queue_hops = np.argsort(layout.flat_queue, kind="stable")
+        demand_paths = np.argsort(demand, kind="stable")
+        queue_pointer = _pointer(layout.flat_queue, queue_count)
+        link_queue = scenario.topology.link_source  # the queue of a class is chosen by the scheduler of the sender
+        queue_of = np.array(
+            [[scheduler.queue_of(name) for name in traffic.class_names] for scheduler in topology.schedulers],
+            dtype=np.int64,
+        )
+        self._queue_of = _QueueOf(
+            (np.arange(topology.link_count)[:, None] * shared.queues + queue_of[link_queue]), traffic.traffic_class
+        )
+
+        state, waits = solution.state, solution.waits
+        traffic_table = _table(*(getattr(solution.traffic, name) for name in solution.traffic.__dataclass_fields__))
+        state_table = _table(
+            state.service_s, state.offered, state.share, state.ratio, state.variability, state.room, state.loss
+        )
+        waits_table = _table(*(getattr(waits, name) for name in waits.__dataclass_fields__))
+        memory = np.empty((queue_count, path_kernel.MEMORY))
+        ratio = state.ratio.reshape(-1)
+        path_kernel.queue_memory(np.minimum(ratio, 1 / ratio), waits_table, memory)
+        loss = np.ascontiguousarray(state.loss.reshape(-1))
+        sums, rate = np.zeros((queue_count, 5)), np.empty(len(layout.flat_queue))
+        powers = shared.powers
+        analytic_kernel.walk_paths(
+            pointer,
+            layout.flat_queue,
+            flows.packets_per_s[demand] * layout.share,
+            powers[demand],
+            loss,
+            rate,
+            sums,
+            np.empty(len(demand)),
+        )
+        members = _table(
+            *(
+                np.bincount(layout.flat_queue, weights=weights, minlength=queue_count).astype(np.float64)
+                for weights in (np.ones(len(hop_path)), *powers[demand[hop_path]].T)
+            )
+        )
+        packets = np.where(sums[:, 0] > 0, sums[:, 0], 1.0)
+        mean_factor = np.bincount(layout.flat_queue, weights=rate * held.hop_factor, minlength=queue_count) / packets
+        self._network = incremental_kernel.Network(
+            capacity=ports.capacity_bps,
+            port_room=ports.room,
+            strict=ports.strict,
+            weighted=ports.weighted,
+            share_values=shared.share_values,
+            bit_time_s=1 / topology.capacity_bps,
+            propagation_s=topology.delay_s,
+            flow_rate=flows.packets_per_s,
+            powers=powers,
+            bursts=shared.burst_rows,
+            constant_spacing=flows.constant_spacing,
+            bits=flows.bits,
+            second=flows.second,
+            third=flows.third,
+            size_difference_ratio=flows.size_difference_ratio,
+            spacing_ratio=flows.spacing_ratio,
+            demand_pointer=_pointer(demand, demand_count),
+            demand_paths=demand_paths,
+            path_demand=demand,
+            path_share=layout.share,
+            hop_pointer=pointer,
+            hop_queue=layout.flat_queue,
+            hop_link=layout.flat_link,
+            hop_path=hop_path,
+            hop_factor=held.hop_factor,
+            queue_pointer=queue_pointer,
+            queue_hops=queue_hops,
+            queue_bursts=np.ascontiguousarray(shared.burst_rows[:, demand[hop_path[queue_hops]]]),
+            queue_factor=np.where(sums[:, 0] > 0, mean_factor, 1.0),
+            poisson=flows.bursts.poisson,
+            two_terms=bool(flows.bursts.weight[:, 1].any()),
+        )
+        self._base = incremental_kernel.Workspace(
+            sums=sums,
+            members=members,
+            traffic=traffic_table,
+            state=state_table,
+            busy=np.ascontiguousarray(state.busy.reshape(-1)),
+            waits=waits_table,
+            memory=memory,
+            loss=loss,
+            bursts=np.ascontiguousarray(solution.traffic.dispersion.reshape(-1)),
+            rate=rate,
+        )
+        self._workspaces = [
+            incremental_kernel.Workspace(*(table.copy() for table in self._base)) for _ in range(self._threads)
+        ]
+        self._learn(held, waits_table[:, 1], hop_path)
+
+    def _learn(self, held: Held, wait_s: FloatArray, hop_path: IntArray) -> None:
+        """What the predictor says beyond the analytic values: per demand an offset, ratios and an excess."""
+        layout, analytic, said = held.layout, held.analytic, held.prediction
+        survival = held.solution.survival
+        demand_count = self._demand_count
+        weight = layout.share * np.maximum(survival, 1e-12)
+        weight = weight / np.bincount(layout.path_demand, weights=weight, minlength=demand_count)[layout.path_demand]
+        extra = (held.hop_factor - 1) * wait_s[layout.flat_queue] * weight[hop_path]
+        corrected = analytic.delay_s + np.bincount(layout.path_demand[hop_path], weights=extra, minlength=demand_count)
+        self._delay_offset = said.delay_s - corrected
+        self._tail_ratio = _ratio(said.delay_p99_s - said.delay_s, analytic.delay_p99_s - analytic.delay_s)
+        self._jitter_ratio = _ratio(said.jitter_s, analytic.jitter_s)
+        mine, theirs = np.maximum(analytic.loss_ratio, LOSS_FLOOR), np.maximum(said.loss_ratio, LOSS_FLOOR)
+        if said is analytic:
+            self._loss_excess = np.zeros(demand_count)
+        else:
+            self._loss_excess = np.expm1(np.clip(np.log(theirs / mine), -LOSS_LIMIT, LOSS_LIMIT))
+
+
+@dataclass(frozen=True)
+class _QueueOf:
+    """``at`` [links, classes]: the queue of a class at a link; ``traffic_class`` [demands]."""
+
+    at: IntArray
+    traffic_class: IntArray
+
+
+@dataclass(frozen=True)
+class _LaidOut:
+    """Moves as flat arrays, see ``incremental_kernel.judge_moves``."""
+
+    count: int
+    move_pointer: IntArray
+    demand: IntArray
+    demand_pointer: IntArray
+    share: FloatArray
+    path_pointer: IntArray
+    queue: IntArray
+    link: IntArray
+
+    @classmethod
+    def of(cls, moves: Sequence[Move], queue_of: _QueueOf) -> _LaidOut:
+        entries = [(demand, paths) for move in moves for demand, paths in move.items()]
+        paths = list(chain.from_iterable(paths for _, paths in entries))
+        demand = np.array([demand for demand, _ in entries], dtype=np.int64)
+        paths_of = np.array([len(paths) for _, paths in entries], dtype=np.int64)
+        hops_of = np.array([len(path.links) for path in paths], dtype=np.int64)
+        link = np.fromiter(chain.from_iterable(path.links for path in paths), dtype=np.int64)
+        of_demand = np.repeat(np.repeat(demand, paths_of), hops_of)
+        return cls(
+            count=len(moves),
+            move_pointer=_cumulated(np.array([len(move) for move in moves], dtype=np.int64)),
+            demand=demand,
+            demand_pointer=_cumulated(paths_of),
+            share=np.array([path.share for path in paths], dtype=np.float64),
+            path_pointer=_cumulated(hops_of),
+            queue=queue_of.at[link, queue_of.traffic_class[of_demand]],
+            link=link,
+        )
+
+
+def _cumulated(counts: IntArray) -> IntArray:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+
+
+def _pointer(values: IntArray, count: int) -> IntArray:
+    return _cumulated(np.bincount(values, minlength=count).astype(np.int64))
+
+
+def _table(*columns: FloatArray) -> FloatArray:
+    return np.stack([np.asarray(column, dtype=np.float64).reshape(-1) for column in columns], axis=1)
+
+
+def _ratio(said: FloatArray, analytic: FloatArray) -> FloatArray:
+    some = analytic > 0
+    result: FloatArray = np.where(some, np.clip(said / np.where(some, analytic, 1.0), *RATIO_LIMITS), 1.0)
+    return result
