@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from gnn_model.routenet.engine import Engine
 from gnn_model.routenet.model import RouteNet
 from gnn_model.routenet.readout import PathPrediction
 from gnn_model.solved_routing import RoutingSolver, SolvedRouting
+from gnn_model.validity import Envelope
 from topology_sync.routing import Routing
 from topology_sync.scenario import Scenario
 from topology_sync.values import FloatArray, IntArray, float_array
@@ -72,6 +74,11 @@ class GnnPredictor:
         predictor.card = {}
         predictor._use(model.eval(), threads, engine)
         return predictor
+
+    @cached_property
+    def envelope(self) -> Envelope | None:
+        """The ranges of inputs that the model was trained on, where its card says them."""
+        return Envelope.from_json(self.card["ranges"], "ranges of the model") if "ranges" in self.card else None
 
     def _use(self, model: RouteNet, threads: int | None, engine: bool = True) -> None:
         self._model = model
@@ -215,7 +222,7 @@ def _factor(solved: SolvedRouting, hop_wait_s: FloatArray) -> FloatArray:
 
 def _in_order(batch: GraphBatch, predicted: PathPrediction) -> dict[str, FloatArray]:
     place = np.argsort(batch.order.numpy(), kind="stable")
-    names = ("mean", "deviation", "skew", "jitter", "loss")
+    names = ("mean", "deviation", "skew", "tail", "jitter", "loss")
     return {name: getattr(predicted, name).double().cpu().numpy()[place] for name in names}
 
 
@@ -231,7 +238,9 @@ def _statistics(
         1 - paths["loss"],
     )
     demands = delays.demands(solved.layout, demand_count)
-    return replace(demands, p99_s=np.maximum(demands.p99_s, demands.mean_s))
+    # Stretched, the same distribution has the 99th percentile that the network says.
+    stretched = replace(delays, deviation_s=delays.deviation_s * paths["tail"]).demands(solved.layout, demand_count)
+    return replace(demands, p99_s=np.maximum(stretched.p99_s, demands.mean_s))
 
 
 def _prediction(

@@ -35,7 +35,8 @@ from topology_sync.scenario import Scenario
 from topology_sync.values import FloatArray, IntArray
 
 Move = Mapping[int, Sequence[PathShare]]
-FOLLOWED = 1e-4  # a queue whose loss or load changes by less (absolute, relative) does not pass the change on
+FOLLOWED = 1e-3  # a queue whose loss or load changes by less (absolute, relative) does not pass the change on
+ESTIMATE_TOLERANCE, ESTIMATE_ROUNDS = 1e-5, 20  # where the fixed point of an estimate stops
 FACTOR_LIMITS = (0.02, 50.0)
 RATIO_LIMITS = (0.1, 10.0)
 LOSS_FLOOR = 1e-6
@@ -170,9 +171,9 @@ class RoutingJudge:
                 moves.queue,
                 moves.link,
                 hop_factor,
-                MAXIMUM_ROUNDS,
+                ESTIMATE_ROUNDS if self._tolerance > 0 else MAXIMUM_ROUNDS,
                 self._tolerance,
-                TOLERANCE,
+                ESTIMATE_TOLERANCE if self._tolerance > 0 else TOLERANCE,
                 BURSTS_TOLERANCE,
                 SLOW_PROGRESS,
                 SMALLEST_STEP,

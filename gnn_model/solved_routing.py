@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gnn_model.analytic_bursts import Burstiness
 from gnn_model.analytic_delay import PathDelays, path_statistics
 from gnn_model.analytic_fixed_point import Shared, fixed_point
 from gnn_model.analytic_layout import Layout, PathPool
@@ -30,6 +31,7 @@ class SolvedRouting:
     """
 
     arrivals: ArrivalTable
+    bursts: Burstiness
     queues: int
     ports: Ports
     layout: Layout
@@ -78,7 +80,9 @@ def _solve(
         flows=shared.flows,
     )
     ordered = _by_load_per_weight(shared, layout, state, waits) if waiting is None else waiting.result()
-    return SolvedRouting(arrivals, shared.queues, shared.ports, layout, traffic, state, waits, paths, *ordered)
+    return SolvedRouting(
+        arrivals, shared.flows.bursts, shared.queues, shared.ports, layout, traffic, state, waits, paths, *ordered
+    )
 
 
 def _by_load_per_weight(

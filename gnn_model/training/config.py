@@ -17,13 +17,15 @@ class TrainingConfig:
     """AdamW with a cosine schedule; a batch holds about ``hops_per_batch`` hops, whatever the sizes of its graphs.
 
     The ``weight_`` fields weigh the parts of the objective (:mod:`gnn_model.training.objective`).  ``largest_nodes``:
-    larger networks are not trained on.  ``averaging``: decay of the running mean of the weights, which is what is kept.
+    larger networks are not trained on.  ``per_topology``: at most so many graphs of one topology in an epoch, so that
+    few much-simulated networks do not outweigh many others.  ``averaging``: decay of the running mean of the weights,
+    which is what is kept.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
-    epochs: int = 20
-    hops_per_batch: int = 8_000
-    learning_rate: float = 2e-3
+    epochs: int = 24
+    hops_per_batch: int = 5_000
+    learning_rate: float = 2.5e-3
     final_learning_rate: float = 2e-5
     warm_up: float = 0.03
     weight_decay: float = 1e-4
@@ -31,9 +33,10 @@ class TrainingConfig:
     averaging: float = 0.995
     seed: int = 1
     largest_nodes: int = 100
-    weight_deviation: float = 0.1
-    weight_quantile: float = 0.1
-    weight_jitter: float = 0.1
+    per_topology: int = 60
+    weight_deviation: float = 0.2
+    weight_quantile: float = 0.4
+    weight_jitter: float = 0.3
     weight_loss: float = 2.0
     weight_queue: float = 0.1
     checkpoint_s: float = 60.0

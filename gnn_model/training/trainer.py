@@ -94,14 +94,22 @@ def train(
 
 
 def batches(graphs: Sequence[LabelledGraph], config: TrainingConfig, epoch: int) -> list[list[int]]:
-    """Which graphs go together in each step of an epoch: shuffled by seed and epoch, filled up to
-    ``hops_per_batch``.
+    """Which graphs go together in each step of an epoch: shuffled by seed and epoch, filled up to ``hops_per_batch``.
+
+    Of a topology with more than ``per_topology`` graphs as many are drawn, others in every epoch.
     """
     order = list(range(len(graphs)))
     random.Random(f"{config.seed}/{epoch}").shuffle(order)
+    taken: dict[str, int] = {}
+    kept = []
+    for index in order:
+        key = graphs[index].topology_key
+        taken[key] = taken.get(key, 0) + 1
+        if taken[key] <= config.per_topology:
+            kept.append(index)
     result: list[list[int]] = []
     hops = config.hops_per_batch
-    for index in order:
+    for index in kept:
         size = len(graphs[index].graph.hop_queue)
         if not result or hops + size > config.hops_per_batch:
             result.append([])

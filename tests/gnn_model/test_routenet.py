@@ -16,7 +16,7 @@ from gnn_model.graph_tensors import GraphTensors, graph_tensors
 from gnn_model.routenet.batch import collate
 from gnn_model.routenet.model import ModelConfig, RouteNet
 from gnn_model.routenet.path_scan import path_scan
-from gnn_model.routenet.readout import PathPrediction
+from gnn_model.routenet.readout import NORMAL_99, PathPrediction
 from topology_sync.routing import Routing
 from topology_sync.scenario import Scenario
 from topology_sync.values import int_array
@@ -40,7 +40,10 @@ def predict(model: RouteNet, *graphs: GraphTensors) -> dict[str, np.ndarray]:  #
     with torch.inference_mode():
         predicted: PathPrediction = model(batch)
     order = np.argsort(batch.order.numpy())
-    return {name: getattr(predicted, name).numpy()[order] for name in ("mean", "deviation", "skew", "jitter", "loss")}
+    names = ("mean", "deviation", "skew", "tail", "body", "jitter", "loss")
+    return {name: getattr(predicted, name).numpy()[order] for name in names} | {
+        "p99": predicted.quantile(NORMAL_99).numpy()[order]
+    }
 
 
 def relabelled(scenario: Scenario, seed: int) -> tuple[Scenario, np.ndarray]:  # type: ignore[type-arg]
@@ -124,6 +127,10 @@ def test_a_fresh_network_is_the_analytic_predictor(random_scenario: Callable[...
     analytic = AnalyticPredictor().predict(scenario)
     mean = np.bincount(graph.path_demand, weights=graph.path_weight * predicted["mean"], minlength=graph.demand_count)
     assert mean * graph.unit_s == pytest.approx(analytic.delay_s, rel=2e-3)
+    single = np.bincount(graph.path_demand, minlength=graph.demand_count)[graph.path_demand] == 1
+    demand, least = graph.path_demand[single], 1e-5 * graph.unit_s  # waits have a floor
+    for name, expected in (("p99", analytic.delay_p99_s), ("jitter", analytic.jitter_s)):
+        assert predicted[name][single] * graph.unit_s == pytest.approx(expected[demand], rel=5e-2, abs=least)
 
 
 @settings(max_examples=15, deadline=None)

@@ -18,7 +18,7 @@ from gnn_model.routenet.batch import collate
 from gnn_model.routenet.model import ModelConfig, RouteNet
 from gnn_model.training.config import TrainingConfig, config_from_json, read_config
 from gnn_model.training.cross_validation import cross_validate, folds, split
-from gnn_model.training.judging import judge
+from gnn_model.training.judging import judge, predict_labelled
 from gnn_model.training.labelled import LabelledGraph, load, store
 from gnn_model.training.objective import objective, targets
 from gnn_model.training.trainer import batches, learning_rate, train
@@ -84,6 +84,30 @@ def test_training_learns_what_the_fixed_point_misses(graphs: list[LabelledGraph]
     assert after < before / 2
 
 
+def test_every_head_learns_from_its_own_labels(graphs: list[LabelledGraph]) -> None:
+    """Tails a third longer and jitter half of what the fixed point says, with the mean as it says."""
+    fresh = RouteNet(TINY.model).eval()
+    taught = []
+    for graph, predicted in zip(graphs, predict_labelled(fresh, graphs), strict=True):
+        tail = predicted["delay"] + 1.33 * (predicted["p99"] - predicted["delay"])
+        values = {"delay": predicted["delay"], "p99": tail, "jitter": 0.5 * predicted["jitter"]}
+        taught.append(replace(graph, **{name: value.astype(np.float32) for name, value in values.items()}))
+    single = replace(TINY, epochs=25)
+    before, after = (judge(model, taught)["even"] for model in (fresh, train(taught, single)))
+    for name in ("p99_mape", "jitter_mape"):
+        assert isinstance(before[name], float)
+        assert after[name] < 0.6 * before[name]
+
+
+def test_jitter_that_is_next_to_nothing_is_no_label(graphs: list[LabelledGraph]) -> None:
+    """Constant sizes in idle queues: a relative error of almost nothing says nothing."""
+    still = [replace(graph, jitter=(1e-9 * graph.delay).astype(np.float32)) for graph in graphs]
+    batch = collate([graph.graph for graph in still])
+    parts = objective(RouteNet(TINY.model)(batch), batch, targets(still), TINY)
+    assert "jitter" not in parts
+    assert judge(RouteNet(TINY.model).eval(), still)["even"]["jitter_mape"] is None
+
+
 def test_the_same_seed_gives_the_same_weights(graphs: list[LabelledGraph]) -> None:
     assert same(train(graphs, TINY), train(graphs, TINY))
     assert not same(train(graphs, TINY), train(graphs, replace(TINY, seed=2)))
@@ -136,6 +160,15 @@ def test_no_topology_is_both_trained_on_and_judged(graphs: list[LabelledGraph]) 
     assert all(graph.nodes <= 3 for graph in split(graphs, 0, small)[0])
 
 
+def test_extra_data_is_trained_on_and_never_judged(graphs: list[LabelledGraph]) -> None:
+    extra = [replace(graph, name=f"extra {index}", topology_key=f"t{index}") for index, graph in enumerate(graphs)]
+    for fold in range(3):
+        training, test = split(graphs, fold, TINY, extra=extra)
+        assert not {graph.name for graph in test} & {graph.name for graph in extra}
+        assert not {graph.topology_key for graph in training} & {graph.topology_key for graph in test}
+        assert {"extra 5", "extra 6", "extra 7"} <= {graph.name for graph in training}
+
+
 def test_cross_validation_writes_both_predictors(graphs: list[LabelledGraph], tmp_path: Path) -> None:
     result = cross_validate(graphs, replace(TINY, epochs=2), tmp_path, 2)
     assert json.loads((tmp_path / "cross_validation.json").read_text()) == json.loads(json.dumps(result))
@@ -147,6 +180,14 @@ def test_every_graph_is_in_one_batch_of_an_epoch(graphs: list[LabelledGraph]) ->
     for epoch in range(3):
         assert sorted(index for batch in batches(graphs, TINY, epoch) for index in batch) == list(range(8))
     assert batches(graphs, TINY, 0) != batches(graphs, TINY, 1)
+
+
+def test_much_simulated_topologies_do_not_outweigh_others(graphs: list[LabelledGraph]) -> None:
+    many = [replace(graph, topology_key="much" if index < 6 else f"once{index}") for index, graph in enumerate(graphs)]
+    config = replace(TINY, per_topology=2)
+    drawn = [[index for batch in batches(many, config, epoch) for index in batch] for epoch in range(20)]
+    assert all(sum(index < 6 for index in epoch) == 2 and {6, 7} <= set(epoch) for epoch in drawn)
+    assert {index for epoch in drawn for index in epoch} == set(range(8))
 
 
 def test_the_learning_rate_warms_up_and_falls() -> None:

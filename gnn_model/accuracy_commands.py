@@ -1,0 +1,36 @@
+"""``routewright bench accuracy``: the figures of the documentation on sets of our own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def register_bench(group: typer.Typer) -> None:
+    """Add the command to the group ``bench``."""
+    group.command("accuracy")(accuracy_command)
+
+
+def accuracy_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Data sets are searched for below it.")],
+    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights of gnn; else those shipped.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw error over size (.svg or .png).")] = None,
+    trained_up_to: Annotated[int | None, typer.Option(help="Largest network trained on, marked in the plot.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Judge the learned model beside the analytic predictor on every data set below DIR, one row each."""
+    from gnn_model.accuracy import accuracy_table, judge_sets, plot_sizes
+    from gnn_model.analytic import AnalyticPredictor
+    from gnn_model.gnn_predictor import GnnPredictor
+
+    predictor = GnnPredictor(weights) if weights else GnnPredictor()
+    rows: list[dict[str, Any]] = []
+    for row in judge_sets(folder, predictor, AnalyticPredictor()):
+        rows.append(row)
+        typer.echo(f"{row['set']}: {row['samples']} samples judged", err=True)
+    if plot is not None:
+        plot_sizes(rows, predictor.name, plot, trained_up_to)
+    typer.echo(json.dumps({"sets": rows}, allow_nan=False) if as_json else accuracy_table(rows, predictor.name))
