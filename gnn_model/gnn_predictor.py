@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,13 +13,14 @@ import numpy as np
 import torch
 
 from gnn_model.acceleration import COMPILED
-from gnn_model.analytic_delay import PathDelays
+from gnn_model.analytic_delay import DelayStatistics, PathDelays
 from gnn_model.analytic_fixed_point import Solution
 from gnn_model.graph_tensors import GraphTensors, tensors_of_solved
-from gnn_model.incremental import FACTOR_LIMITS, Held, RoutingJudge
+from gnn_model.incremental import FACTOR_LIMITS, AddedPaths, Corrections, Held, RoutingJudge
 from gnn_model.model_file import SHIPPED, load_model
+from gnn_model.path_probe import PathProbe
 from gnn_model.predictor import Prediction
-from gnn_model.routenet.batch import GraphBatch, collate
+from gnn_model.routenet.batch import GraphBatch, collate, side_by_side
 from gnn_model.routenet.engine import Engine
 from gnn_model.routenet.model import RouteNet
 from gnn_model.routenet.readout import PathPrediction
@@ -27,7 +28,7 @@ from gnn_model.solved_routing import RoutingSolver, SolvedRouting
 from gnn_model.validity import Envelope
 from topology_sync.routing import Routing
 from topology_sync.scenario import Scenario
-from topology_sync.values import FloatArray, float_array
+from topology_sync.values import FloatArray, IntArray, float_array
 
 HOPS_AT_ONCE = 8_000  # hops of candidates that torch runs together: more fall out of the processor's cache
 
@@ -134,12 +135,11 @@ def _hold(scenario: Scenario, engine: Engine, pool: ThreadPoolExecutor | None) -
     solver = RoutingSolver(scenario)
     solved = solver.solve(scenario.routing, pool)
     graph = tensors_of_solved(scenario, solved)
-    batch, predicted = engine.run(graph, pool)
-    analytic_wait = solved.waits.mean_s.reshape(-1)[solved.layout.flat_queue]
-    hop_wait = predicted.hop_wait.double().numpy() * graph.unit_s
-    factor = np.where(analytic_wait > 0, hop_wait / np.where(analytic_wait > 0, analytic_wait, 1.0), 1.0)
-    statistics = solved.paths.demands(solved.layout, scenario.traffic.demand_count)
+    states = engine.states(graph, pool)
+    batch = side_by_side(graph)
+    predicted = engine.combine(states, batch)
     said = _prediction(scenario, solved, graph, _in_order(batch, predicted))
+    statistics = solved.paths.demands(solved.layout, scenario.traffic.demand_count)
     analytic = replace(
         said,
         delay_s=statistics.mean_s[0],
@@ -147,8 +147,37 @@ def _hold(scenario: Scenario, engine: Engine, pool: ThreadPoolExecutor | None) -
         jitter_s=statistics.jitter_s[0],
         loss_ratio=statistics.loss_ratio[0],
     )
-    solution = Solution(solved.traffic, solved.state, solved.waits, solved.paths.survival)
-    return Held(scenario, solver.shared, solved.layout, solution, said, analytic, np.clip(factor, *FACTOR_LIMITS))
+    probe = PathProbe(scenario, solver.shared, solved, graph, engine, states)
+    return Held(
+        scenario,
+        solver.shared,
+        solved.layout,
+        Solution(solved.traffic, solved.state, solved.waits, solved.paths.survival),
+        said,
+        analytic,
+        np.clip(_factor(solved, predicted.hop_wait.double().numpy() * graph.unit_s), *FACTOR_LIMITS),
+        lambda added, entry: _corrections(probe, added, entry),
+    )
+
+
+def _corrections(probe: PathProbe, added: AddedPaths, entry: IntArray) -> Corrections:
+    found = probe.read(added, entry)
+    count = int(entry[-1]) + 1
+    said = _statistics(found.solved, found.graph, _in_order(found.batch, found.predicted), count)
+    analytic = found.solved.paths.demands(found.solved.layout, count)
+    return Corrections.between(_factor(found.solved, found.hop_wait_s), _alone(said), _alone(analytic))
+
+
+def _alone(statistics: DelayStatistics) -> DelayStatistics:
+    """Of the only candidate, [demands]."""
+    return DelayStatistics(*(getattr(statistics, field.name)[0] for field in fields(statistics)))
+
+
+def _factor(solved: SolvedRouting, hop_wait_s: FloatArray) -> FloatArray:
+    """Predicted over analytic wait at every hop."""
+    analytic = solved.waits.mean_s.reshape(-1)[solved.layout.flat_queue]
+    result: FloatArray = np.where(analytic > 0, hop_wait_s / np.where(analytic > 0, analytic, 1.0), 1.0)
+    return result
 
 
 def _in_order(batch: GraphBatch, predicted: PathPrediction) -> dict[str, FloatArray]:
@@ -157,21 +186,27 @@ def _in_order(batch: GraphBatch, predicted: PathPrediction) -> dict[str, FloatAr
     return {name: getattr(predicted, name).double().cpu().numpy()[place] for name in names}
 
 
-def _prediction(
-    scenario: Scenario, solved: SolvedRouting, graph: GraphTensors, paths: dict[str, FloatArray]
-) -> Prediction:
-    layout, traffic = solved.layout, scenario.traffic
-    survival = 1 - paths["loss"]
+def _statistics(
+    solved: SolvedRouting, graph: GraphTensors, paths: dict[str, FloatArray], demand_count: int
+) -> DelayStatistics:
+    """Paths put together to demands, [1, demands]."""
     delays = PathDelays(
         paths["mean"] * graph.unit_s,
         paths["deviation"] * graph.unit_s,
         paths["skew"],
         paths["jitter"] * graph.unit_s,
-        survival,
+        1 - paths["loss"],
     )
-    demands = delays.demands(layout, traffic.demand_count)
+    demands = delays.demands(solved.layout, demand_count)
     # Stretched, the same distribution has the 99th percentile that the network says.
-    stretched = replace(delays, deviation_s=delays.deviation_s * paths["tail"]).demands(layout, traffic.demand_count)
+    stretched = replace(delays, deviation_s=delays.deviation_s * paths["tail"]).demands(solved.layout, demand_count)
+    return replace(demands, p99_s=np.maximum(stretched.p99_s, demands.mean_s))
+
+
+def _prediction(
+    scenario: Scenario, solved: SolvedRouting, graph: GraphTensors, paths: dict[str, FloatArray]
+) -> Prediction:
+    demands = _statistics(solved, graph, paths, scenario.traffic.demand_count)
     # Link values stay those of the fixed point: the network corrects what flows see.
     carried = (solved.state.offered * (1 - solved.state.loss)).sum(axis=-1)[0]
     arriving = solved.traffic.packets_per_s.sum(axis=-1)[0]
@@ -179,7 +214,7 @@ def _prediction(
     some = arriving > 0
     return Prediction(
         delay_s=float_array(demands.mean_s[0]),
-        delay_p99_s=float_array(np.maximum(stretched.p99_s[0], demands.mean_s[0])),
+        delay_p99_s=float_array(demands.p99_s[0]),
         jitter_s=float_array(demands.jitter_s[0]),
         loss_ratio=float_array(demands.loss_ratio[0]),
         link_utilisation_ratio=float_array(np.minimum(carried, 1.0)),

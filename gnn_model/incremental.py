@@ -4,19 +4,21 @@
 what it corrected.  A move is judged by ``incremental_kernel``: the analytic fixed point is followed from the ports on
 old and new paths to wherever losses carry the change, down to ``tolerance``; with tolerance 0 it is followed everywhere
 and the analytic answer is that of a full prediction.  What was learned is carried over: every hop keeps its correction
-of the wait (a moved demand takes the mean correction of the queues that it comes to), every demand those of tail,
-jitter and loss.  ``accept`` predicts in full again, so these corrections are never older than the routing held.
+of the wait, every demand those of tail, jitter and loss; what has been learned about the new path of a demand that
+moves is asked for (``Held.probe``).  ``accept`` predicts in full again, so these corrections are never older than the
+routing held.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import chain
 
 import numpy as np
 
+from gnn_model.analytic_delay import DelayStatistics
 from gnn_model.analytic_fixed_point import (
     BURSTS_TOLERANCE,
     MAXIMUM_ROUNDS,
@@ -33,12 +35,54 @@ from topology_sync.scenario import Scenario
 from topology_sync.values import FloatArray, IntArray
 
 Move = Mapping[int, Sequence[PathShare]]
-FOLLOWED = 1e-4  # a queue whose loss or load changes by less (absolute, relative) does not pass the change on
+FOLLOWED = 1e-3  # a queue whose loss or load changes by less (absolute, relative) does not pass the change on
+ESTIMATE_TOLERANCE, ESTIMATE_ROUNDS = 1e-5, 20  # where the fixed point of an estimate stops
 FACTOR_LIMITS = (0.02, 50.0)
 RATIO_LIMITS = (0.1, 10.0)
 LOSS_FLOOR = 1e-6
 LOSS_LIMIT = 1.5  # of the logarithm of a correction of loss
 MOVES_PER_PART = 16
+PROBED_AT_ONCE = 128  # demands: more would change by their number what the network is told of shares in queues
+
+
+@dataclass(frozen=True)
+class AddedPaths:
+    """Paths side by side: ``demand`` and ``share`` [paths], hops ``pointer[p]:pointer[p + 1]`` with queue and link."""
+
+    demand: IntArray
+    share: FloatArray
+    pointer: IntArray
+    queue: IntArray
+    link: IntArray
+
+    def part(self, first: int, last: int) -> AddedPaths:
+        """Some of them."""
+        hops = slice(int(self.pointer[first]), int(self.pointer[last]))
+        pointer = self.pointer[first : last + 1] - self.pointer[first]
+        return AddedPaths(self.demand[first:last], self.share[first:last], pointer, self.queue[hops], self.link[hops])
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """Predicted over analytic values: of waits [hops], of what the 99th percentile is beyond the mean and of jitter
+    [demands]; ``loss_excess`` [demands] is predicted loss over analytic, less one.
+    """
+
+    hop_factor: FloatArray
+    tail_ratio: FloatArray
+    jitter_ratio: FloatArray
+    loss_excess: FloatArray
+
+    @classmethod
+    def between(cls, hop_factor: FloatArray, said: DelayStatistics, analytic: DelayStatistics) -> Corrections:
+        """What lies between two statements about the same demands [demands]."""
+        mine, theirs = np.maximum(analytic.loss_ratio, LOSS_FLOOR), np.maximum(said.loss_ratio, LOSS_FLOOR)
+        return cls(
+            np.clip(hop_factor, *FACTOR_LIMITS),
+            _ratio(said.p99_s - said.mean_s, analytic.p99_s - analytic.mean_s),
+            _ratio(said.jitter_s, analytic.jitter_s),
+            np.expm1(np.clip(np.log(theirs / mine), -LOSS_LIMIT, LOSS_LIMIT)),
+        )
 
 
 @dataclass(frozen=True)
@@ -46,7 +90,8 @@ class Held:
     """A routing judged in full: what the analytic predictor solved, and what the predictor itself says.
 
     ``analytic`` is the analytic prediction of the same routing (the same object where nothing is learned);
-    ``hop_factor`` [hops] is the predicted wait over the analytic one at every hop of the layout.
+    ``hop_factor`` [hops] is the predicted wait over the analytic one at every hop of the layout; ``probe`` says what
+    has been learned about other paths (None: nothing).
     """
 
     scenario: Scenario
@@ -56,6 +101,7 @@ class Held:
     prediction: Prediction
     analytic: Prediction
     hop_factor: FloatArray
+    probe: Callable[[AddedPaths, IntArray], Corrections] | None = None
 
 
 class RoutingJudge:
@@ -91,17 +137,20 @@ class RoutingJudge:
         if not moves:
             return MoveEffects(np.zeros(1, np.int64), np.zeros(0, np.int64), *(np.zeros(0),) * 4)
         laid_out = _LaidOut.of(moves, self._queue_of)
+        learned = self._learned_of(laid_out)
         threads = min(self._threads, max(len(moves) // MOVES_PER_PART, 1))
         bounds = np.linspace(0, len(moves), threads + 1).astype(int).tolist()
         parts = list(zip(bounds[:-1], bounds[1:], range(threads), strict=True))
         if self._pool is None or threads == 1:
-            results = [self._judge(laid_out, *part) for part in parts]
+            results = [self._judge(laid_out, learned.hop_factor, *part) for part in parts]
         else:
-            results = list(self._pool.map(lambda part: self._judge(laid_out, *part), parts))
+            results = list(self._pool.map(lambda part: self._judge(laid_out, learned.hop_factor, *part), parts))
         counts, demands, values = (np.concatenate(rows) for rows in zip(*results, strict=True))
-        return self._corrected(laid_out, counts, demands, values)
+        return self._corrected(laid_out, learned, counts, demands, values)
 
-    def _judge(self, moves: _LaidOut, begin: int, end: int, thread: int) -> tuple[IntArray, IntArray, FloatArray]:
+    def _judge(
+        self, moves: _LaidOut, hop_factor: FloatArray, begin: int, end: int, thread: int
+    ) -> tuple[IntArray, IntArray, FloatArray]:
         from gnn_model import incremental_kernel
 
         room = (end - begin) * 64 + 4 * self._demand_count
@@ -121,9 +170,10 @@ class RoutingJudge:
                 moves.path_pointer,
                 moves.queue,
                 moves.link,
-                MAXIMUM_ROUNDS,
+                hop_factor,
+                ESTIMATE_ROUNDS if self._tolerance > 0 else MAXIMUM_ROUNDS,
                 self._tolerance,
-                TOLERANCE,
+                ESTIMATE_TOLERANCE if self._tolerance > 0 else TOLERANCE,
                 BURSTS_TOLERANCE,
                 SLOW_PROGRESS,
                 SMALLEST_STEP,
@@ -135,19 +185,41 @@ class RoutingJudge:
                 return counts[begin:end], demands[:found], values[:found]
             room *= 4
 
-    def _corrected(self, moves: _LaidOut, counts: IntArray, demands: IntArray, values: FloatArray) -> MoveEffects:
-        pointer = np.concatenate([[0], np.cumsum(counts)])
-        delay = values[:, 0] + self._delay_offset[demands]
-        # The first ones of every move are those that moved: their old path's remainder does not go with them.
-        starts = np.repeat(pointer[:-1], np.diff(moves.move_pointer))
-        within = np.arange(len(starts)) - np.repeat(moves.move_pointer[:-1], np.diff(moves.move_pointer))
-        moved = starts + within
-        delay[moved] = values[moved, 0]
-        p99 = delay + np.maximum(values[:, 1] * self._tail_ratio[demands], 0.0)
-        kept = values[:, 3] + np.maximum(values[:, 3], LOSS_FLOOR) * self._loss_excess[demands]
-        return MoveEffects(
-            pointer, demands, delay, p99, values[:, 2] * self._jitter_ratio[demands], np.clip(kept, 0.0, 1.0)
+    def _learned_of(self, moves: _LaidOut) -> Corrections:
+        """What has been learned about the paths that demands move to, hops and demands in the moves' order."""
+        probe = self._held.probe
+        entries = len(moves.demand)
+        if probe is None:
+            ones = np.ones(entries)
+            return Corrections(np.ones(len(moves.queue)), ones, ones, np.zeros(entries))
+        paths_of = np.diff(moves.demand_pointer)
+        added = AddedPaths(np.repeat(moves.demand, paths_of), moves.share, moves.path_pointer, moves.queue, moves.link)
+        found = []
+        for first in range(0, entries, PROBED_AT_ONCE):
+            last = min(first + PROBED_AT_ONCE, entries)
+            part = added.part(int(moves.demand_pointer[first]), int(moves.demand_pointer[last]))
+            found.append(probe(part, np.repeat(np.arange(last - first), paths_of[first:last])))
+        return Corrections(
+            *(np.concatenate([getattr(part, field.name) for part in found]) for field in fields(Corrections))
         )
+
+    def _corrected(
+        self, moves: _LaidOut, learned: Corrections, counts: IntArray, demands: IntArray, values: FloatArray
+    ) -> MoveEffects:
+        pointer = np.concatenate([[0], np.cumsum(counts)])
+        offset, tail = self._delay_offset[demands], self._present.tail_ratio[demands]
+        jitter, excess = self._present.jitter_ratio[demands], self._present.loss_excess[demands]
+        # The first ones of every move are those that moved, in the move's order.
+        starts = np.repeat(pointer[:-1], np.diff(moves.move_pointer))
+        moved = starts + np.arange(len(starts)) - np.repeat(moves.move_pointer[:-1], np.diff(moves.move_pointer))
+        offset[moved], tail[moved] = 0.0, learned.tail_ratio
+        jitter[moved], excess[moved] = learned.jitter_ratio, learned.loss_excess
+        delay = values[:, 0] + offset
+        p99 = delay + values[:, 1] * tail
+        if self._held.probe is not None:
+            p99 = np.maximum(p99, delay)  # as learned predictions are
+        loss = values[:, 3] + np.maximum(values[:, 3], LOSS_FLOOR) * excess
+        return MoveEffects(pointer, demands, delay, p99, values[:, 2] * jitter, np.clip(loss, 0.0, 1.0))
 
     def _take(self, held: Held) -> None:
         from gnn_model import analytic_kernel, incremental_kernel, path_kernel
@@ -194,14 +266,6 @@ class RoutingJudge:
             sums,
             np.empty(len(demand)),
         )
-        members = _table(
-            *(
-                np.bincount(layout.flat_queue, weights=weights, minlength=queue_count).astype(np.float64)
-                for weights in (np.ones(len(hop_path)), *powers[demand[hop_path]].T)
-            )
-        )
-        packets = np.where(sums[:, 0] > 0, sums[:, 0], 1.0)
-        mean_factor = np.bincount(layout.flat_queue, weights=rate * held.hop_factor, minlength=queue_count) / packets
         self._network = incremental_kernel.Network(
             capacity=ports.capacity_bps,
             port_room=ports.room,
@@ -231,13 +295,11 @@ class RoutingJudge:
             queue_pointer=queue_pointer,
             queue_hops=queue_hops,
             queue_bursts=np.ascontiguousarray(shared.burst_rows[:, demand[hop_path[queue_hops]]]),
-            queue_factor=np.where(sums[:, 0] > 0, mean_factor, 1.0),
             poisson=flows.bursts.poisson,
             two_terms=bool(flows.bursts.weight[:, 1].any()),
         )
         self._base = incremental_kernel.Workspace(
             sums=sums,
-            members=members,
             traffic=traffic_table,
             state=state_table,
             busy=np.ascontiguousarray(state.busy.reshape(-1)),
@@ -262,13 +324,11 @@ class RoutingJudge:
         extra = (held.hop_factor - 1) * wait_s[layout.flat_queue] * weight[hop_path]
         corrected = analytic.delay_s + np.bincount(layout.path_demand[hop_path], weights=extra, minlength=demand_count)
         self._delay_offset = said.delay_s - corrected
-        self._tail_ratio = _ratio(said.delay_p99_s - said.delay_s, analytic.delay_p99_s - analytic.delay_s)
-        self._jitter_ratio = _ratio(said.jitter_s, analytic.jitter_s)
-        mine, theirs = np.maximum(analytic.loss_ratio, LOSS_FLOOR), np.maximum(said.loss_ratio, LOSS_FLOOR)
-        if said is analytic:
-            self._loss_excess = np.zeros(demand_count)
+        if held.probe is None:
+            ones = np.ones(demand_count)
+            self._present = Corrections(held.hop_factor, ones, ones, np.zeros(demand_count))
         else:
-            self._loss_excess = np.expm1(np.clip(np.log(theirs / mine), -LOSS_LIMIT, LOSS_LIMIT))
+            self._present = Corrections.between(held.hop_factor, _statistics(said), _statistics(analytic))
 
 
 @dataclass(frozen=True)
@@ -323,6 +383,10 @@ def _pointer(values: IntArray, count: int) -> IntArray:
 
 def _table(*columns: FloatArray) -> FloatArray:
     return np.stack([np.asarray(column, dtype=np.float64).reshape(-1) for column in columns], axis=1)
+
+
+def _statistics(prediction: Prediction) -> DelayStatistics:
+    return DelayStatistics(prediction.delay_s, prediction.delay_p99_s, prediction.jitter_s, prediction.loss_ratio)
 
 
 def _ratio(said: FloatArray, analytic: FloatArray) -> FloatArray:

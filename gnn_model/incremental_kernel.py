@@ -56,7 +56,6 @@ class Network(NamedTuple):
     queue_pointer: IntArray  # [queues + 1] into queue_hops
     queue_hops: IntArray
     queue_bursts: FloatArray  # [6, hops] in the order of queue_hops
-    queue_factor: FloatArray  # [queues]
     poisson: bool
     two_terms: bool
 
@@ -65,7 +64,6 @@ class Workspace(NamedTuple):
     """State of the routing that moves change and put back.  Shapes as in ``analytic_kernel.fixed_point``."""
 
     sums: FloatArray
-    members: FloatArray  # [queues, 5]: paths there and the sums of their E[bits^n]
     traffic: FloatArray
     state: FloatArray
     busy: FloatArray
@@ -184,6 +182,7 @@ def judge_moves(
     path_pointer: IntArray,
     added_queue: IntArray,
     added_link: IntArray,
+    added_factor: FloatArray,
     rounds: int,
     tolerance: float,
     fixed_point_tolerance: float,
@@ -197,13 +196,14 @@ def judge_moves(
     """Judge the moves ``begin:end``; results lie one after the other, ``found_count`` [moves] of each.
 
     Move m gives the demands ``move_demand[move_pointer[m]:move_pointer[m + 1]]`` other paths, those of entry e are
-    ``demand_pointer[e]:demand_pointer[e + 1]`` with ``share`` and hops ``path_pointer[p]:path_pointer[p + 1]``.
+    ``demand_pointer[e]:demand_pointer[e + 1]`` with ``share`` and hops ``path_pointer[p]:path_pointer[p + 1]``;
+    ``added_factor`` [hops] is the predicted wait over the analytic one there.
     Returns how many demands were judged, or -1 where ``found_demand`` has no room for them.
     """
     links, count = len(net.capacity), len(work.loss)
     queues = count // links
     scratch = np.zeros(4 * queues + net.share_values.shape[2])
-    lanes, unloaded = np.zeros(2 * LANES), np.ones(4)
+    lanes, fresh, unloaded = np.zeros(2 * LANES), np.zeros(5), np.ones(4)
     longest_queue = 1
     for queue in range(count):
         longest_queue = max(longest_queue, net.queue_pointer[queue + 1] - net.queue_pointer[queue])
@@ -249,7 +249,6 @@ def judge_moves(
                 for hop in range(net.hop_pointer[path], net.hop_pointer[path + 1]):
                     queue = net.hop_queue[hop]
                     _add(work.sums[queue], -work.rate[hop], net.powers[demand])
-                    _add(work.members[queue], -1.0, net.powers[demand])
                     if stamp_queue[queue] != move:
                         stamp_queue[queue] = move
                         dirty_queues[queue_count] = queue
@@ -265,7 +264,6 @@ def judge_moves(
                     queue = added_queue[hop]
                     added_rate[hop - first_hop] = left
                     _add(work.sums[queue], left, net.powers[demand])
-                    _add(work.members[queue], 1.0, net.powers[demand])
                     left *= 1 - work.loss[queue]
                     if stamp_queue[queue] != move:
                         stamp_queue[queue] = move
@@ -283,12 +281,33 @@ def judge_moves(
                 link = ports[index]
                 first, last = link * queues, (link + 1) * queues
                 for queue in range(first, last):
-                    if work.sums[queue, 0] < 1e-12 * base.sums[queue, 0]:
-                        work.sums[queue] = 0.0  # nothing but rounding is left of what has gone
-                    if work.members[queue, 0] > 0:
-                        unloaded[:] = work.members[queue, 1:] / work.members[queue, 0]
-                    else:
-                        unloaded[:] = 1.0
+                    # Summed up anew: what remains of large packets that have gone would drown the small ones.
+                    fresh[:] = 0.0
+                    unloaded[:] = 0.0
+                    for place in range(net.queue_pointer[queue], net.queue_pointer[queue + 1]):
+                        hop = net.queue_hops[place]
+                        path = net.hop_path[hop]
+                        if stamp_removed[path] != move:
+                            _add(fresh, work.rate[hop], net.powers[net.path_demand[path]])
+                    for path in range(first_added, last_added):
+                        for hop in range(path_pointer[path], path_pointer[path + 1]):
+                            if added_queue[hop] == queue:
+                                _add(fresh, added_rate[hop - first_hop], net.powers[added_demand[path - first_added]])
+                    work.sums[queue] = fresh
+                    if not fresh[0] > NOTHING:
+                        present = 0.0
+                        for place in range(net.queue_pointer[queue], net.queue_pointer[queue + 1]):
+                            path = net.hop_path[net.queue_hops[place]]
+                            if stamp_removed[path] != move:
+                                present += 1.0
+                                unloaded += net.powers[net.path_demand[path]]
+                        for path in range(first_added, last_added):
+                            for hop in range(path_pointer[path], path_pointer[path + 1]):
+                                if added_queue[hop] == queue:
+                                    present += 1.0
+                                    unloaded += net.powers[added_demand[path - first_added]]
+                        for power in range(4):
+                            unloaded[power] = unloaded[power] / present if present > 0 else 1.0
                     fill_traffic(work.sums[queue], unloaded, work.traffic[queue])
                     work.traffic[queue, 5] = work.bursts[queue]
                     solved_packets[queue] = work.sums[queue, 0]
@@ -505,7 +524,7 @@ def judge_moves(
                 corrected = delays[number, 0]
                 for hop in range(first, last):
                     queue = added_queue[hop] if moving else net.hop_queue[hop]
-                    factor = net.queue_factor[queue] if moving else net.hop_factor[hop]
+                    factor = added_factor[hop] if moving else net.hop_factor[hop]
                     corrected += (factor - 1) * work.memory[queue, 0]
                 delays[number, 4] = corrected
                 number += 1
@@ -523,7 +542,6 @@ def judge_moves(
         for index in range(queue_count):
             queue = dirty_queues[index]
             work.sums[queue] = base.sums[queue]
-            work.members[queue] = base.members[queue]
             work.loss[queue] = base.loss[queue]
             work.bursts[queue] = base.bursts[queue]
             work.state[queue] = base.state[queue]

@@ -1,4 +1,4 @@
-"""``routewright bench candidates``: moves judged per second, in full and incrementally, and what the estimates are worth."""
+"""``routewright bench candidates``: moves judged per second, in full and incrementally, and the estimates' error."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _row(scenario: Scenario, predictor: Predictor, moves: Sequence[Move]) -> dic
 def _errors(
     present: Prediction, effects: MoveEffects, full: Sequence[Prediction], moves: Sequence[Move]
 ) -> dict[str, Any]:
-    """Relative error of delays where a move changes them noticeably, and of the demands that moved; absolute of loss."""
+    """Relative error of delays where a move changes them noticeably and of demands that moved; absolute of loss."""
     result: dict[str, Any] = {}
     for name in FIELDS:
         before = getattr(present, name)
@@ -188,8 +188,8 @@ def table(figures: dict[str, Any]) -> str:
         f"{figures['nodes']} nodes ({figures['network']}), load {figures['load']:g}, {figures['moves']} moves of one "
         f"demand, {figures['threads']} threads.",
         "",
-        "| traffic | predictor | full/s | incremental/s | demands reached | mean delay: change, error (p90) % | p99: error "
-        "(p90) % | moved: mean, p99 (p90) % | rank correlation | best 10 in first 10 / 20 |",
+        "| traffic | predictor | full/s | incremental/s | demands reached | mean delay: change, error (p90) % "
+        "| p99: error (p90) % | moved: mean, p99 (p90) % | rank correlation | best 10 in first 10 / 20 |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in figures["rows"]:
@@ -200,8 +200,8 @@ def table(figures: dict[str, Any]) -> str:
         lines.append(
             f"| {row['traffic']} | {row['predictor']} | {row['full_per_s']:.0f} | {row['incremental_per_s']:.0f} "
             f"| {row['demands_reached']:.0f} | {_percent(mean['change']['median'])}, {_pair(mean['error'])} "
-            f"| {_pair(p99['error'])} | {_pair(mean['moved'])}, {_pair(p99['moved'])} | {score['rank_correlation']:.3f} "
-            f"| {first[str(BEST)]} / {first[str(2 * BEST)]} |"
+            f"| {_pair(p99['error'])} | {_pair(mean['moved'])}, {_pair(p99['moved'])} "
+            f"| {score['rank_correlation']:.3f} | {first[str(BEST)]} / {first[str(2 * BEST)]} |"
         )
     return "\n".join(lines)
 

@@ -25,7 +25,7 @@ from topology_sync.scenario import Scenario
 from topology_sync.values import FloatArray, float_array
 
 JUDGED_PER_STEP = 6
-ESTIMATED_PER_STEP = 192  # moves that an incremental judge looks at, of which the best few are predicted in full
+ESTIMATED_PER_STEP = 256  # moves that an incremental judge looks at, of which the best few are predicted in full
 CONFIRMED_PER_STEP = 3
 LIKELY_HARMLESS = 0.01  # a change is tried to be taken back where the estimated violation grows by no more than this
 HOT_LINKS = 6
@@ -170,7 +170,7 @@ class _Search:
     def _mend(self, deadline: float) -> None:
         """Best-improvement descent on the violation score; where single moves fail, a few steps deep."""
         while self.violation > 0 and time.monotonic() < deadline:
-            moves = self.source.ranked(self.source.off(self._links_that_hurt(), self.routing))
+            moves = self.source.off(self._links_that_hurt(), self.routing)
             if not moves or not (self._judge_single(moves, deadline) or self._judge_sequence(deadline)):
                 return
 
@@ -184,17 +184,15 @@ class _Search:
         return [int(link) for link in order[:HOT_LINKS] if hurt[link] > 0]
 
     def _judge_single(self, moves: list[Move], deadline: float) -> bool:
-        estimates = self.judging.violations(self.routing, moves[:ESTIMATED_PER_STEP])
+        likely = self.source.by_load(moves)[:ESTIMATED_PER_STEP]
+        estimates = self.judging.violations(self.routing, likely)
         if estimates is not None:
-            # Stable: among equals the order of the rough figures stays.
-            order = np.argsort(np.round(estimates, 9), kind="stable")[: 2 * CONFIRMED_PER_STEP].tolist()
-            for first in (0, CONFIRMED_PER_STEP):
-                chosen = [moves[index] for index in order[first : first + CONFIRMED_PER_STEP]]
-                routings = [self.routing.with_changes({move.demand: move.paths}) for move in chosen]
-                taken = bool(routings) and self._take_best(routings)
-                if taken or time.monotonic() > deadline:
-                    return taken
-            return False
+            order = np.argsort(np.round(estimates, 9), kind="stable").tolist()
+            better = [likely[index] for index in order if estimates[index] < self.violation]
+            alone = [likely[index] for index in order[:CONFIRMED_PER_STEP]]
+            routings = [self.routing.with_changes({move.demand: move.paths}) for move in alone]
+            return self._take_best([*routings, *self._together(better)])
+        moves = self.source.ranked(moves)
         for first in range(0, min(len(moves), 4 * JUDGED_PER_STEP), JUDGED_PER_STEP):
             chosen = moves[first : first + JUDGED_PER_STEP]
             routings = [self.routing.with_changes({move.demand: move.paths}) for move in chosen]
@@ -203,6 +201,23 @@ class _Search:
             if time.monotonic() > deadline:
                 return False
         return False
+
+    def _together(self, moves: list[Move]) -> list[Routing]:
+        """Moves of different demands carried out one after the other: the routing after each but the first."""
+        limit = self.limits.max_changes
+        room = len(moves) if limit is None else limit - len(self.changed - self.repaired)
+        routing, moved, prefixes = self.routing, set[int](), list[Routing]()
+        for move in moves:
+            is_new = move.demand not in self.changed and move.demand not in self.repaired
+            if move.demand in moved or (is_new and room <= 0):
+                continue
+            room -= is_new
+            moved.add(move.demand)
+            routing = routing.with_changes({move.demand: move.paths})
+            prefixes.append(routing)
+            if len(prefixes) > GREEDY_DEPTH:
+                break
+        return prefixes[1:]
 
     def _judge_sequence(self, deadline: float) -> bool:
         """Follow the rough figures a few moves deep; the predictor judges every prefix; go back if none is better."""

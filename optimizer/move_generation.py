@@ -66,6 +66,11 @@ class MoveSource:
         order = np.lexsort((soft_maximum(utilisation), np.round(violation, 9)))
         return [moves[int(index)] for index in order]
 
+    def by_load(self, moves: list[Move]) -> list[Move]:
+        """Moves by how full the fullest link becomes, without a look at delays."""
+        order = np.argsort(soft_maximum(self.screen.utilisation_after(moves)), kind="stable")
+        return [moves[int(index)] for index in order]
+
     def path_by_load(self, demand: int) -> tuple[int, ...] | None:
         """The cheapest path when a full link costs far more than an empty one, the demand's own load set aside."""
         source, target = self.ends(demand)

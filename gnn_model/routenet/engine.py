@@ -22,6 +22,7 @@ from gnn_model.routenet import network_kernel
 from gnn_model.routenet.batch import GraphBatch, side_by_side
 from gnn_model.routenet.model import RouteNet
 from gnn_model.routenet.readout import PathPrediction
+from topology_sync.values import IntArray
 
 Floats = npt.NDArray[np.float32]
 PRODUCT_SIZE = 200_000  # multiplications of one block: BLAS starts threads of its own beyond 262,144
@@ -33,12 +34,12 @@ PATHS_PER_PART = 1024  # fewer are not worth handing to another thread
 class NetworkStates:
     """What the network holds of a graph after its rounds, for those who go on from there.
 
-    ``path_state`` [paths, width], ``messages`` [hops, width], ``queue_state`` [queues, width], and what the perceptrons
-    of the readout say: ``hop_outputs`` [hops, ...], ``path_outputs`` [paths, ...].
+    ``queue_inputs``: [queues, 3 width] of every round, the projected queues that paths read; ``queue_state`` [queues,
+    width] after the rounds; and what the perceptrons of the readout say: ``hop_outputs`` [hops, ...], ``path_outputs``
+    [paths, ...].
     """
 
-    path_state: Floats
-    messages: Floats
+    queue_inputs: tuple[Floats, ...]
     queue_state: Floats
     hop_outputs: Floats
     path_outputs: Floats
@@ -72,69 +73,77 @@ class Engine:
         self._hop_weight, self._hop_queue_weight = hop.weight_1[: self.width], hop.weight_1[self.width :]
         self._hop = hop
         self._path = _Perceptron.of(model.readout.path)
+        self._scan_rows = self._rows(3 * self.width, self.width)
 
     def run(self, graph: GraphTensors, pool: ThreadPoolExecutor | None = None) -> tuple[GraphBatch, PathPrediction]:
         """Predict all paths of a graph, in its own order; ``pool``: threads to share the paths with."""
         batch = side_by_side(graph)
-        states = self.states(graph, pool)
+        return batch, self.combine(self.states(graph, pool), batch)
+
+    def combine(self, states: NetworkStates, batch: GraphBatch) -> PathPrediction:
+        """The readout's formulas."""
         with torch.inference_mode():
             hop, path = torch.from_numpy(states.hop_outputs), torch.from_numpy(states.path_outputs)
             predicted: PathPrediction = self._model.readout.combine(hop, path, batch)
-        return batch, predicted
+        return predicted
+
+    def along(self, graph: GraphTensors, known: IntArray, others: NetworkStates) -> NetworkStates:
+        """Paths that read queues which stay as another graph's states have them.
+
+        ``known`` are the rows of the graph's queues that the others have, in their order; queues that they lack stay as
+        they are encoded.
+        """
+        queue_state = self._queue_encoder(graph.queue_features, bounded=True)
+        queue_input = np.empty((len(queue_state), 3 * self.width), np.float32)
+        network_kernel.linear(self._scan_rows, queue_state, self._queue_weight, self._added_bias, queue_input)
+        walk = self._walk(graph, None)
+        for given in others.queue_inputs:
+            queue_input[known] = given
+            walk.read(queue_input)
+        queue_state[known] = others.queue_state
+        return self._read_out(walk, queue_state, others.queue_inputs)
 
     def states(self, graph: GraphTensors, pool: ThreadPoolExecutor | None = None) -> NetworkStates:
         """Encoders, rounds and the readout's perceptrons."""
-        width, rows = self.width, self._rows(3 * self.width, self.width)
-        pointer, hop_queue = graph.hop_pointer, graph.hop_queue
-        lengths = np.diff(pointer)
-        # Longest first; as 16 bits this is sorted digit by digit.
-        order = np.argsort((int(lengths.max(initial=0)) - lengths).astype(np.uint16), kind="stable")
-        path_state = self._path_encoder(graph.path_features, bounded=True)
         queue_state = self._queue_encoder(graph.queue_features, bounded=True)
         link_state = self._link_encoder(graph.link_features, bounded=True)
-        messages = np.zeros((len(hop_queue), width), np.float32)
-        queue_input = np.empty((len(queue_state), 3 * width), np.float32)
-
-        def read_paths(begin: int, end: int) -> None:
-            network_kernel.scan(
-                rows,
-                begin,
-                end,
-                order,
-                pointer,
-                hop_queue,
-                graph.hop_features,
-                queue_input,
-                self._feature_weight,
-                self._recurrent_weight,
-                self._recurrent_bias,
-                path_state,
-                messages,
-            )
-
+        walk = self._walk(graph, pool)
+        inputs: list[Floats] = []
         for round_number in range(self._rounds):
-            network_kernel.linear(rows, queue_state, self._queue_weight, self._added_bias, queue_input)
-            _shared(read_paths, _parts(lengths[order], pool), pool)
+            inputs.append(np.empty((len(queue_state), 3 * self.width), np.float32))
+            network_kernel.linear(self._scan_rows, queue_state, self._queue_weight, self._added_bias, inputs[-1])
+            walk.read(inputs[-1])
             if round_number + 1 < self._rounds:
                 from_queues = np.empty_like(link_state)
                 network_kernel.plain_sum(graph.queue_link, queue_state, from_queues)
                 link_state = self._link_cell(from_queues, link_state)
                 gathered = np.empty_like(queue_state)
-                network_kernel.weighted_sum(hop_queue, graph.hop_weight, messages, gathered)
-                inputs = np.concatenate([gathered, link_state[graph.queue_link]], axis=1)
-                queue_state = self._queue_cell(inputs, queue_state)
+                network_kernel.weighted_sum(graph.hop_queue, graph.hop_weight, walk.messages, gathered)
+                both = np.concatenate([gathered, link_state[graph.queue_link]], axis=1)
+                queue_state = self._queue_cell(both, queue_state)
+        return self._read_out(walk, queue_state, tuple(inputs))
 
+    def _walk(self, graph: GraphTensors, pool: ThreadPoolExecutor | None) -> _Walk:
+        lengths = np.diff(graph.hop_pointer)
+        # Longest first; as 16 bits this is sorted digit by digit.
+        order = np.argsort((int(lengths.max(initial=0)) - lengths).astype(np.uint16), kind="stable")
+        path_state = self._path_encoder(graph.path_features, bounded=True)
+        messages = np.zeros((len(graph.hop_queue), self.width), np.float32)
+        return _Walk(self, graph, order, _parts(lengths[order], pool), pool, path_state, messages)
+
+    def _read_out(self, walk: _Walk, queue_state: Floats, inputs: tuple[Floats, ...]) -> NetworkStates:
+        hop_queue = walk.graph.hop_queue
         hop_outputs = np.empty((len(hop_queue), len(self._hop.bias_2)), np.float32)
         queue_part = np.empty((len(queue_state), len(self._hop.bias_1)), np.float32)
-        network_kernel.linear(rows, queue_state, self._hop_queue_weight, self._hop.bias_1, queue_part)
+        network_kernel.linear(self._scan_rows, queue_state, self._hop_queue_weight, self._hop.bias_1, queue_part)
 
         def read_out(begin: int, end: int) -> None:
             network_kernel.hop_perceptron(
-                rows,
+                self._scan_rows,
                 begin,
                 end,
                 hop_queue,
-                messages,
+                walk.messages,
                 queue_part,
                 self._hop_weight,
                 self._hop.weight_2,
@@ -142,12 +151,48 @@ class Engine:
                 hop_outputs,
             )
 
-        _shared(read_out, _parts(np.ones(len(hop_queue), np.int64), pool), pool)
-        return NetworkStates(path_state, messages, queue_state, hop_outputs, self._path(path_state, bounded=False))
+        _shared(read_out, _parts(np.ones(len(hop_queue), np.int64), walk.pool), walk.pool)
+        path_outputs = self._path(walk.path_state, bounded=False)
+        return NetworkStates(inputs, queue_state, hop_outputs, path_outputs)
 
     @staticmethod
     def _rows(outputs: int, inputs: int) -> int:
         return int(np.clip(PRODUCT_SIZE // max(outputs * inputs, 1), 4, MOST_ROWS))
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """Paths of a graph being read round by round: their states and what they say at every hop."""
+
+    engine: Engine
+    graph: GraphTensors
+    order: IntArray
+    parts: list[tuple[int, int]]
+    pool: ThreadPoolExecutor | None
+    path_state: Floats
+    messages: Floats
+
+    def read(self, queue_input: Floats) -> None:
+        """One round along all paths."""
+        _shared(lambda begin, end: self._read(queue_input, begin, end), self.parts, self.pool)
+
+    def _read(self, queue_input: Floats, begin: int, end: int) -> None:
+        engine = self.engine
+        network_kernel.scan(
+            engine._scan_rows,
+            begin,
+            end,
+            self.order,
+            self.graph.hop_pointer,
+            self.graph.hop_queue,
+            self.graph.hop_features,
+            queue_input,
+            engine._feature_weight,
+            engine._recurrent_weight,
+            engine._recurrent_bias,
+            self.path_state,
+            self.messages,
+        )
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import networkx
@@ -11,13 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gnn_model.analytic import AnalyticPredictor
+from gnn_model.predictor import Prediction
 from optimizer.bounds import utilisation_lower_bound
 from optimizer.candidates import CandidateCache, CandidatePaths, UsableLinks
 from optimizer.displaced import displaced_demands
-from optimizer.goals import class_goals, experienced_values, goal_table, violated_demands
+from optimizer.goals import class_goals, experienced_values, goal_table, predicted_violation, violated_demands
 from optimizer.local_search import SearchLimits, SearchResult, search
+from optimizer.move_judging import MoveJudging
+from optimizer.screening import Move
 from topology_sync.paths import fewest_hops_routing
-from topology_sync.routing import PathShare
+from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario, SlaGoal
 from topology_sync.topology import Link, Topology
 from topology_sync.traffic import Demand, TrafficMatrix
@@ -178,3 +182,43 @@ def test_the_bound_is_the_optimum_where_it_is_known() -> None:
     topology = Topology.from_links(names, links)
     traffic = TrafficMatrix.from_demands([Demand("a", "b", 1.5e7)], topology.node_index)
     assert utilisation_lower_bound(topology, traffic) == pytest.approx(0.75, rel=0.02)
+
+
+class FullOnly:
+    """The analytic predictor without its incremental judge."""
+
+    name = "full only"
+
+    def predict(self, scenario: Scenario) -> Prediction:
+        return AnalyticPredictor().predict(scenario)
+
+    def predict_batch(self, scenario: Scenario, candidates: Sequence[Routing]) -> list[Prediction]:
+        return AnalyticPredictor().predict_batch(scenario, candidates)
+
+
+def test_a_predictor_that_only_predicts_in_full_will_do(hotspot_scenario: Scenario) -> None:
+    table = goal_table(hotspot_scenario.traffic, GOALS)
+    candidates = CandidatePaths(hotspot_scenario.topology, UsableLinks.all_of(hotspot_scenario.topology))
+    result = search(hotspot_scenario, table, FullOnly(), candidates, SearchLimits(time_s=5.0, max_changes=20))
+    assert result.score.violation == 0
+    assert result.moves_estimated == 0
+    assert run(hotspot_scenario).moves_estimated > 0
+
+
+def test_estimates_order_moves_as_full_predictions_do(hotspot_scenario: Scenario) -> None:
+    """And tell the violation score of each closely: what the search takes is still predicted in full."""
+    table = goal_table(hotspot_scenario.traffic, GOALS)
+    candidates = CandidatePaths(hotspot_scenario.topology, UsableLinks.all_of(hotspot_scenario.topology))
+    judging = MoveJudging(hotspot_scenario, table, AnalyticPredictor())
+    routing, traffic = hotspot_scenario.routing, hotspot_scenario.traffic
+    moves = [
+        Move(demand, (PathShare(path),))
+        for demand in range(traffic.demand_count)
+        for path in candidates.between(int(traffic.source[demand]), int(traffic.target[demand]))
+    ]
+    estimates = judging.violations(routing, moves)
+    assert estimates is not None
+    full = judging.predict([routing.with_changes({move.demand: move.paths}) for move in moves])
+    wanted = np.array([predicted_violation(prediction, table) for prediction in full])
+    assert np.abs(estimates - wanted).max() < 0.02 * (1 + wanted.max())
+    assert wanted[int(np.argmin(estimates))] <= wanted.min() + 0.01
