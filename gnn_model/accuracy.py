@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from gnn_model.dataset.manifest import read_manifest
 from gnn_model.dataset.reader import find_datasets, iterate_dataset
+from gnn_model.dataset.shards import StoredSample
 from gnn_model.evaluation import LabelledScenario, evaluate
 from gnn_model.predictor import Predictor
 from topology_sync.errors import ScenarioError
@@ -15,28 +16,38 @@ from topology_sync.errors import ScenarioError
 FIGURES = ("delay_mape", "p99_mape", "jitter_mape", "loss_mae")
 
 
-def judge_sets(root: Path, predictor: Predictor, baseline: Predictor) -> Iterator[dict[str, Any]]:
+def judge_sets(
+    root: Path, predictor: Predictor, baseline: Predictor, by: str | None = None
+) -> Iterator[dict[str, Any]]:
     """Figures of every data set at or below ``root``, as :func:`gnn_model.evaluation.evaluate` gives them.
 
-    Each row also has ``set`` (its place below ``root``) and ``nodes`` (the mean size of its networks).  Raises
-    ScenarioError where there is no set.
+    Each row also has ``set`` (its place below ``root``) and ``nodes`` (the mean size of its networks).  With ``by``
+    (one of :data:`gnn_model.dataset.information.KINDS`) there is a row for each kind of samples of all sets instead.
+    Raises ScenarioError where there is no set.
     """
-    folders = find_datasets(root)
+    folders = [folder for folder in find_datasets(root) if read_manifest(folder).shards]
     if not folders:
         raise ScenarioError(str(root), "holds no data set", "make one with `routewright dataset generate`")
+    if by is not None:
+        samples = [sample for folder in folders for sample in iterate_dataset(folder)]
+        for kind in sorted({sample.about[by] for sample in samples}):
+            yield _row(kind, (sample for sample in samples if sample.about[by] == kind), predictor, baseline)
+        return
     for folder in folders:
-        if not read_manifest(folder).shards:
-            continue
-        nodes: list[int] = []
-
-        def samples(folder: Path = folder, nodes: list[int] = nodes) -> Iterator[LabelledScenario]:
-            for sample in iterate_dataset(folder):
-                nodes.append(sample.scenario.topology.node_count)
-                yield LabelledScenario.of_simulated(sample)
-
-        figures = evaluate(samples(), predictor, baseline)
         name = str(folder.relative_to(root)) if folder != root else folder.name
-        yield {"set": name, "nodes": sum(nodes) / len(nodes), **figures}
+        yield _row(name, iterate_dataset(folder), predictor, baseline)
+
+
+def _row(name: str, samples: Iterable[StoredSample], predictor: Predictor, baseline: Predictor) -> dict[str, Any]:
+    nodes: list[int] = []
+
+    def labelled() -> Iterator[LabelledScenario]:
+        for sample in samples:
+            nodes.append(sample.scenario.topology.node_count)
+            yield LabelledScenario.of_simulated(sample)
+
+    figures = evaluate(labelled(), predictor, baseline)
+    return {"set": name, "nodes": sum(nodes) / len(nodes), **figures}
 
 
 def accuracy_table(rows: Sequence[dict[str, Any]], predictor: str) -> str:

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+
+class Kind(StrEnum):
+    """What ``--by`` takes."""
+
+    ARRIVALS = "arrivals"
+    SCHEDULER = "scheduler"
+    ROUTING = "routing"
+    SIZES = "sizes"
 
 
 def register_bench(group: typer.Typer) -> None:
@@ -19,6 +29,9 @@ def accuracy_command(
     weights: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights of gnn; else those shipped.")] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw error over size (.svg or .png).")] = None,
     trained_up_to: Annotated[int | None, typer.Option(help="Largest network trained on, marked in the plot.")] = None,
+    by: Annotated[
+        Kind | None, typer.Option(help="A row for each kind of samples of all sets, instead of one for each set.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Judge the learned model beside the analytic predictor on every data set below DIR, one row each."""
@@ -28,7 +41,7 @@ def accuracy_command(
 
     predictor = GnnPredictor(weights) if weights else GnnPredictor()
     rows: list[dict[str, Any]] = []
-    for row in judge_sets(folder, predictor, AnalyticPredictor()):
+    for row in judge_sets(folder, predictor, AnalyticPredictor(), by.value if by else None):
         rows.append(row)
         typer.echo(f"{row['set']}: {row['samples']} samples judged", err=True)
     if plot is not None:

@@ -212,9 +212,8 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
     deviation = np.sqrt(np.maximum(waits.variance_s2.reshape(-1), 0.0))
     third = waits.third_s3.reshape(-1)
     own_deviation = own_total * np.sqrt(np.maximum(second - 1, 0.0))
-    # What the path's third cumulant holds beyond those of its waits is that of the own size.
-    own_third = delays.skew * delays.deviation_s**3 - np.bincount(hop_path, weights=third[hop_queue], minlength=paths)
-    own_third = np.where(own_deviation > 0, own_third, 0.0)
+    varied = second > 1 + 1e-9
+    own_skew = (solved.size_third[demand] - 3 * second + 2) / np.where(varied, second - 1, 1.0) ** 1.5
     limit = wait_limit(scenario, used // solved.queues) * service[used]
     return GraphTensors(
         unit_s=unit,
@@ -227,7 +226,7 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
         path_deviation=_single(delays.deviation_s / unit),
         path_jitter=_single(delays.jitter_s / unit),
         path_own_deviation=_single(own_deviation / unit),
-        path_own_skew=_single(_skew(own_third, own_deviation)),
+        path_own_skew=_single(np.where(varied, np.clip(own_skew, -SKEW_LIMIT, SKEW_LIMIT), 0.0)),
         hop_pointer=pointer.astype(np.int64),
         hop_queue=hop_used.astype(np.int64),
         hop_features=_stack(hop_table, len(hop_queue)),

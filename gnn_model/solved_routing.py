@@ -22,6 +22,7 @@ from topology_sync.values import BoolArray, FloatArray, IntArray
 class SolvedRouting:
     """One routing of a scenario, solved.  Arrays of queues are [1, links, queues], of paths [paths] in layout order.
 
+    ``size_third`` [demands]: E[bits^3] / E[bits]^3.
     ``fair_share`` [links * queues]: the part of the capacity that a queue may use if all shared it max-min fair by
     weight (1 where the port has no weights).
 
@@ -32,6 +33,7 @@ class SolvedRouting:
 
     arrivals: ArrivalTable
     bursts: Burstiness
+    size_third: FloatArray
     queues: int
     ports: Ports
     layout: Layout
@@ -81,7 +83,17 @@ def _solve(
     )
     ordered = _by_load_per_weight(shared, layout, state, waits) if waiting is None else waiting.result()
     return SolvedRouting(
-        arrivals, shared.flows.bursts, shared.queues, shared.ports, layout, traffic, state, waits, paths, *ordered
+        arrivals,
+        shared.flows.bursts,
+        shared.flows.third,
+        shared.queues,
+        shared.ports,
+        layout,
+        traffic,
+        state,
+        waits,
+        paths,
+        *ordered,
     )
 
 

@@ -40,6 +40,9 @@ def test_every_set_is_judged_and_drawn(tmp_path: Path) -> None:
         assert row["delay_mape"] == pytest.approx(row["baseline"]["delay_mape"], rel=1e-2)
         assert row["noise_floor"] > 0
     assert plot.read_text().startswith("<?xml")
+    kinds = json.loads(RUN.invoke(app, [*command[:4], "--by", "routing", "--json"]).stdout)["sets"]
+    assert sum(row["samples"] for row in kinds) == 4
+    assert {row["set"] for row in kinds} <= {"hops", "weights", "alternatives", "multipath"}
     table = RUN.invoke(app, command).stdout
     assert "n4" in table
     assert "(analytic)" in table
