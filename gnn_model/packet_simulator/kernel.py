@@ -155,6 +155,12 @@ def arrive(network: Network, sources: Sources, state: State, tallies: Tallies, p
             tag = state.packet_real[packet, SIZE] / network.weight[port, queue - first]
             state.finish_tag[queue] = tag
             state.virtual_time[port] = tag
+        elif network.discipline[port] == DRR:
+            # An empty port visits this queue until its packet may go, and charges it like any other.
+            place = queue % network.weight.shape[1]
+            quantum, size = network.quantum_bits[port, place], state.packet_real[packet, SIZE]
+            state.deficit_bits[queue] = math.ceil(size / quantum) * quantum - size
+            state.visited[port] = place
         serve(network, state, port, packet, now)
         return True
     if state.waiting[queue] >= network.room[port]:
