@@ -79,9 +79,11 @@ def compare(ours: Simulation, theirs: Ns3Measurement) -> dict[str, Any]:
     }
 
 
-HEAD = """\
-| network | queues | arrivals | sizes | load | demands | mean delay MRE % | expected % | z mean | z std | variance % | p99 % | jitter % | loss % | of ns-3 % |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
+COLUMNS = (
+    *("network", "queues", "arrivals", "sizes", "load", "demands"),
+    *("mean delay MRE %", "expected %", "z mean", "z std", "variance %", "p99 %", "jitter %", "loss %", "of ns-3 %"),
+)
+HEAD = "| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|"
 
 
 def line(row: dict[str, Any]) -> str:

@@ -10,7 +10,9 @@ import typer
 
 
 def ns3_command(
-    hops: Annotated[float, typer.Option(min=1e4, help="Packet-hops of each ns-3 run (some 0.4 million a second).")] = 4e6,
+    hops: Annotated[
+        float, typer.Option(min=1e4, help="Packet-hops of each ns-3 run (some 0.4 million a second).")
+    ] = 4e6,
     seed: Annotated[int, typer.Option(min=1, help="Seed of both simulators.")] = 1,
     network: Annotated[list[str] | None, typer.Option(help="Only these of topohub's sndlib networks.")] = None,
     only: Annotated[str, typer.Option(help="Only rows that have all these words, such as 'fifo onoff'.")] = "",

@@ -72,7 +72,9 @@ def program_input(scenario: Scenario, measured_from_s: float, until_s: float, se
         scheduler = topology.schedulers[int(topology.link_source[link])]
         count = scheduler.queue_count
         weights = (*scheduler.weights, *(1.0 for _ in range(count)))[:count]
-        queues = " ".join(f"{weight!r} {float(quantum)!r}" for weight, quantum in zip(weights, quanta[link], strict=False))
+        queues = " ".join(
+            f"{weight!r} {float(quantum)!r}" for weight, quantum in zip(weights, quanta[link], strict=False)
+        )
         lines.append(
             f"{float(topology.capacity_bps[link])!r} {float(topology.delay_s[link])!r} {scheduler.discipline} "
             f"{int(topology.queue_packets[link])} {count} {queues}"
