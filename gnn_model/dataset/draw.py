@@ -48,9 +48,7 @@ def draw(recipe: DatasetRecipe, seed: int, name: str) -> Drawn:
     topology = _with_queues(_with_capacities(topology, traffic, routing, recipe, random), recipe, random)
     load = float(random.uniform(*recipe.load))
     traffic = traffic.with_rates(traffic.rate_bps * load / routing.max_utilisation(traffic, topology))
-    traffic = dataclasses.replace(
-        traffic, arrivals=draw_arrivals(arrivals_name, traffic.packets_per_s, recipe, random)
-    )
+    traffic = dataclasses.replace(traffic, arrivals=draw_arrivals(arrivals_name, traffic.packets_per_s, recipe, random))
     if random.random() < recipe.propagation:
         longest = log_uniform(random, (0.3, 30.0)) * PACKET_BITS / topology.capacity_bps
         topology = dataclasses.replace(
@@ -66,9 +64,11 @@ def _schedulers(name: str, nodes: int, classes: int, random: np.random.Generator
     usual = _weights(classes, random)
     result = []
     for _ in range(nodes):
-        discipline: Discipline = next(item for item in DISCIPLINES if item == name) if name != MIXED else DISCIPLINES[
-            int(random.integers(len(DISCIPLINES)))
-        ]
+        discipline: Discipline = (
+            next(item for item in DISCIPLINES if item == name)
+            if name != MIXED
+            else DISCIPLINES[int(random.integers(len(DISCIPLINES)))]
+        )
         weights = usual if alike else _weights(classes, random)
         queues = tuple((CLASS_NAMES[number], number) for number in range(classes))
         result.append(

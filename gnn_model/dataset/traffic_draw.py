@@ -24,7 +24,9 @@ def draw_pairs(topology: Topology, recipe: DatasetRecipe, random: np.random.Gene
     """Ends of the demands, [demands] each: all pairs, or a random part of them, at most ``recipe.demands``."""
     nodes = topology.node_count
     pairs = np.array([(a, b) for a in range(nodes) for b in range(nodes) if a != b], dtype=np.int64)
-    wanted = len(pairs) if random.random() < 0.5 else max(int(len(pairs) * random.uniform(0.1, 1.0)), min(len(pairs), 4))
+    wanted = (
+        len(pairs) if random.random() < 0.5 else max(int(len(pairs) * random.uniform(0.1, 1.0)), min(len(pairs), 4))
+    )
     wanted = min(wanted, recipe.demands)
     chosen = np.sort(random.choice(len(pairs), wanted, replace=False))
     return pairs[chosen, 0], pairs[chosen, 1]

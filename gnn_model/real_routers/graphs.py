@@ -1,4 +1,4 @@
-"""A measurement on real routers as arrays for a graph network: flows, the links that they pass, and a simple queue at each.
+"""A measurement on real routers as arrays for a graph network: flows, links, and a simple queue at each link.
 
 Unlike a scenario's graph (:mod:`gnn_model.graph_tensors`) this one has a time unit of its own, 10 microseconds: buffers
 and the routers' own delays are facts of these devices and do not scale with the traffic.
@@ -93,7 +93,7 @@ class RouterGraph:
 
 @dataclass(frozen=True)
 class _Hops:
-    """The hops of all flows, [hops] each: ``link`` is numbered among those used, ``before`` is the link before it (-1: none)."""
+    """The hops of all flows, [hops] each: ``link`` numbers those used, ``before`` is the link before it (-1: none)."""
 
     flow: IntArray
     link: IntArray

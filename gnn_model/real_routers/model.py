@@ -1,7 +1,7 @@
 """A RouteNet for real routers: the wait at every hop is that of a simple queue times what the network reads there.
 
-delay = own transmission times + sum over hops of link_wait * exp(o), with o from the flow's state after the hop.  The pass
-along all flows at once is that of :mod:`gnn_model.routenet.path_scan`.
+delay = own transmission times + sum over hops of link_wait * exp(o), with o from the flow's state after the hop.  The
+pass along all flows at once is that of :mod:`gnn_model.routenet.path_scan`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def collate(graphs: Sequence[RouterGraph]) -> RouterBatch:
 class RouterNet(nn.Module):
     """Mean delay of every flow in UNIT_S, [flows] in the batch's order; a fresh network is the simple queue."""
 
-    def __init__(self, width: int = 32, rounds: int = 3) -> None:
+    def __init__(self, width: int = 32, rounds: int = 2) -> None:
         super().__init__()
         self.rounds = rounds
         self.flow_encoder = _encoder(len(FLOW_FEATURES), width)
@@ -80,13 +80,13 @@ class RouterNet(nn.Module):
         self.link_projection = nn.Linear(width, 3 * width, bias=False)
         self.hop_projection = nn.Linear(len(HOP_FEATURES), 3 * width)
         self.recurrence = nn.Linear(width, 3 * width)
-        self.update = nn.GRUCell(2 * width, width)
+        self.update = nn.GRUCell(width, width)
         self.readout = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, 1))
         nn.init.zeros_(self.readout[2].weight)
         nn.init.zeros_(self.readout[2].bias)
 
     def forward(self, batch: RouterBatch) -> Tensor:
-        """Some rounds of message along the flows, aggregation (mean by packets and largest) and update of links."""
+        """Some rounds of message along the flows, aggregation (mean by packets) and update of links."""
         flows, links = self.flow_encoder(batch.flow_features), self.link_encoder(batch.link_features)
         hop_input = self.hop_projection(batch.hop_features)
         for number in range(self.rounds):
@@ -101,8 +101,7 @@ class RouterNet(nn.Module):
             )
             if number + 1 < self.rounds:
                 mean = torch.zeros_like(links).index_add(0, batch.hop_link, messages * batch.hop_weight[:, None])
-                largest = torch.zeros_like(links).index_reduce(0, batch.hop_link, messages, "amax", include_self=False)
-                links = self.update(torch.cat([mean, largest], dim=1), links)
+                links = self.update(mean, links)
         correction = self.readout(torch.cat([messages, links.index_select(0, batch.hop_link)], dim=1))[:, 0]
         correction = CORRECTION_LIMIT * torch.tanh(correction / CORRECTION_LIMIT)
         wait = batch.link_wait.index_select(0, batch.hop_link) * torch.exp(correction)

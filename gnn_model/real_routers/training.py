@@ -1,4 +1,4 @@
-"""Training of the router network: first small errors in the logarithm, then small percentage errors, which are judged."""
+"""Training of the router network: first errors in the logarithm are made small, then percentage errors, as judged."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class RouterTraining:
     """
 
     width: int = 32
-    rounds: int = 3
-    epochs: int = 12
-    hops_per_batch: int = 5_000
+    rounds: int = 2
+    epochs: int = 10
+    hops_per_batch: int = 6_000
     learning_rate: float = 3e-3
     final_learning_rate: float = 3e-5
     warm_up: float = 0.03
