@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,7 @@ class GnnPredictor:
 
 def _in_order(batch: GraphBatch, predicted: PathPrediction) -> dict[str, FloatArray]:
     place = np.argsort(batch.order.numpy(), kind="stable")
-    names = ("mean", "deviation", "skew", "jitter", "loss")
+    names = ("mean", "deviation", "skew", "tail", "jitter", "loss")
     return {name: getattr(predicted, name).double().numpy()[place] for name in names}
 
 
@@ -90,6 +91,8 @@ def _prediction(
         survival,
     )
     demands = delays.demands(layout, traffic.demand_count)
+    # Stretched, the same distribution has the 99th percentile that the network says.
+    stretched = replace(delays, deviation_s=delays.deviation_s * paths["tail"]).demands(layout, traffic.demand_count)
     # Link values stay those of the fixed point: the network corrects what flows see.
     carried = (solved.state.offered * (1 - solved.state.loss)).sum(axis=-1)[0]
     arriving = solved.traffic.packets_per_s.sum(axis=-1)[0]
@@ -97,7 +100,7 @@ def _prediction(
     some = arriving > 0
     return Prediction(
         delay_s=float_array(demands.mean_s[0]),
-        delay_p99_s=float_array(np.maximum(demands.p99_s[0], demands.mean_s[0])),
+        delay_p99_s=float_array(np.maximum(stretched.p99_s[0], demands.mean_s[0])),
         jitter_s=float_array(demands.jitter_s[0]),
         loss_ratio=float_array(demands.loss_ratio[0]),
         link_utilisation_ratio=float_array(np.minimum(carried, 1.0)),

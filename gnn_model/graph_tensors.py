@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from gnn_model.queue_features import QUEUE_FEATURES, queue_features, wait_limit
+from gnn_model.queue_features import DISPERSION_SERVICES, QUEUE_FEATURES, HopBursts, queue_features, wait_limit
 from gnn_model.solved_routing import SolvedRouting, solve_routing
 from topology_sync.routing import Routing
 from topology_sync.scenario import Scenario
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Features = npt.NDArray[np.float32]
 
+SKEW_LIMIT = 1e3
 LEAST_WAIT = 1e-7  # of a service time: waits that are corrected by a factor must not be 0
 PATH_FEATURES = (
     *ARRIVAL_MODELS,
@@ -35,13 +36,22 @@ PATH_FEATURES = (
     "sigma",
     "second_moment",
     "log_burst_packets",
+    "log_dispersion",
+    "log_rate_variation",
     "hops",
     "log_wait_over_own",
     "log_deviation_over_mean",
     "skew",
     "survival",
 )
-HOP_FEATURES = ("log_part_of_queue", "log_load", "log_size_ratio", "log_period_over_drain", "thinned")
+HOP_FEATURES = (
+    "log_part_of_queue",
+    "log_load",
+    "log_size_ratio",
+    "log_period_over_drain",
+    "thinned",
+    *(f"log_dispersion_{services:g}" for services in DISPERSION_SERVICES),
+)
 LINK_FEATURES = ("offered", "busy", "queues", "log_room")
 
 
@@ -57,13 +67,14 @@ class GraphTensors:
     unit_s: float
     demand_count: int
     path_demand: IntArray  # [paths]
-    path_weight: Features  # [paths] share of the demand's packets that take the path
+    path_share: Features  # [paths] share of the demand that is sent along the path
+    path_weight: Features  # [paths] share of the demand's delivered packets that came along the path
     path_features: Features  # [paths, len(PATH_FEATURES)]
     path_fixed: Features  # [paths] own transmission and propagation, in units
     path_deviation: Features  # [paths] analytic: standard deviation of the delay, in units
-    path_skew: Features  # [paths] analytic
     path_jitter: Features  # [paths] analytic, in units
     path_own_deviation: Features  # [paths] deviation of the own transmission times, in units
+    path_own_skew: Features  # [paths] skew of the own transmission times
     hop_pointer: IntArray  # [paths + 1]
     hop_queue: IntArray  # [hops]
     hop_features: Features  # [hops, len(HOP_FEATURES)]
@@ -74,6 +85,7 @@ class GraphTensors:
         Features  # [queues] longest mean wait that is believed, in units: a starved queue serves hardly anybody
     )
     queue_deviation: Features  # [queues] analytic deviation of that wait, in units
+    queue_skew: Features  # [queues] analytic skew of that wait
     queue_loss: Features  # [queues] analytic
     queue_link: IntArray  # [queues] position in the links here
     queue_number: IntArray  # [queues]
@@ -158,7 +170,9 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
     arrivals = solved.arrivals
     model, on, off = arrivals.model[demand], arrivals.on_s[demand], arrivals.off_s[demand]
     room = np.maximum(topology.queue_packets[hop_link], 1.0)
-    period = (on * off / np.where(on + off > 0, on + off, 1.0))[hop_path]
+    hop_demand = demand[hop_path]
+    bursts = HopBursts.of(solved.bursts, hop_demand, layout.share[hop_path], part, service[hop_queue])
+    period = bursts.period_s
     bursty = period > 0
     drain = room * service[hop_queue]
     hop_table = [
@@ -167,12 +181,14 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
         np.log(own / service[hop_queue]),
         np.where(bursty, _log(period / drain, 1e-4), 0.0) / 4,
         np.log(np.maximum(thinned, 1e-3)),
+        *(np.log(np.clip(1 + excess, 1e-2, 1e4)) / 2 for excess in bursts.excess),
     ]
     per_bit = np.bincount(hop_path, weights=1 / capacity, minlength=paths)
     own_total = per_bit * bits
     propagation = np.bincount(hop_path, weights=topology.delay_s[hop_link], minlength=paths)
     wait_total = np.bincount(hop_path, weights=wait[hop_queue], minlength=paths)
     burst = traffic.packets_per_s[demand] * on * np.where(on > 0, (on + off) / np.where(on > 0, on, 1.0), 0.0)
+    variation = np.maximum(solved.bursts.weight * solved.bursts.per_packet / 2, 0.0)
     delays = solved.paths
     mean = np.maximum(wait_total + own_total, 1e-300)
     one_hot = [(model == code).astype(np.float64) for code in range(len(ARRIVAL_MODELS))]
@@ -183,6 +199,8 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
         arrivals.sigma[demand],
         traffic.second_moment_ratio[demand] - 1,
         np.log1p(burst) / 4,
+        np.log1p(np.maximum(solved.bursts.weight.sum(axis=1), 0.0))[demand] / 4,
+        np.log1p(variation.sum(axis=1))[demand],
         lengths / 4.0,
         _log(wait_total / np.maximum(own_total, 1e-300), 1e-4) / 2,
         _log(delays.deviation_s / mean, 1e-4),
@@ -200,28 +218,33 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
         np.log(room_of_link) / 4,
     ]
     deviation = np.sqrt(np.maximum(waits.variance_s2.reshape(-1), 0.0))
+    third = waits.third_s3.reshape(-1)
+    own_deviation = own_total * np.sqrt(np.maximum(second - 1, 0.0))
+    # What the path's third cumulant holds beyond those of its waits is that of the own size.
+    own_third = delays.skew * delays.deviation_s**3 - np.bincount(hop_path, weights=third[hop_queue], minlength=paths)
+    own_third = np.where(own_deviation > 0, own_third, 0.0)
     limit = wait_limit(scenario, used // solved.queues) * service[used]
     return GraphTensors(
         unit_s=unit,
         demand_count=traffic.demand_count,
         path_demand=demand.astype(np.int64),
+        path_share=_single(layout.share),
         path_weight=_single(weight),
         path_features=_stack(path_table, paths),
         path_fixed=_single((own_total + propagation) / unit),
         path_deviation=_single(delays.deviation_s / unit),
-        path_skew=_single(delays.skew),
         path_jitter=_single(delays.jitter_s / unit),
-        path_own_deviation=_single(own_total * np.sqrt(np.maximum(second - 1, 0.0)) / unit),
+        path_own_deviation=_single(own_deviation / unit),
+        path_own_skew=_single(_skew(own_third, own_deviation)),
         hop_pointer=pointer.astype(np.int64),
         hop_queue=hop_used.astype(np.int64),
         hop_features=_stack(hop_table, len(hop_queue)),
         hop_weight=_single(part),
-        queue_features=queue_features(
-            scenario, solved, used, hop_used, packets * own, on[hop_path], off[hop_path], model[hop_path]
-        ),
+        queue_features=queue_features(scenario, solved, used, hop_used, packets * own, model[hop_path], bursts),
         queue_wait=_single(np.clip(wait[used], LEAST_WAIT * service[used], limit) / unit),
         queue_limit=_single(limit / unit),
         queue_deviation=_single(np.clip(deviation[used], LEAST_WAIT * service[used], limit) / unit),
+        queue_skew=_single(_skew(third, deviation)[used]),
         queue_loss=_single(loss[used]),
         queue_link=used_link.astype(np.int64),
         queue_number=used.astype(np.int64),
@@ -231,6 +254,13 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
 
 def _log(values: FloatArray, floor: float) -> FloatArray:
     result: FloatArray = np.log(np.maximum(values, floor))
+    return result
+
+
+def _skew(third: FloatArray, deviation: FloatArray) -> FloatArray:
+    """Third cumulant over the cube of the deviation (divided step by step: the cube may leave the range of floats)."""
+    some = np.where(deviation > 0, deviation, np.inf)
+    result: FloatArray = np.clip(third / some / some / some, -SKEW_LIMIT, SKEW_LIMIT)
     return result
 
 

@@ -22,6 +22,7 @@ class DatasetFormat(StrEnum):
     """What ``--format`` takes."""
 
     DATANET = "datanet"
+    DATASET = "dataset"
     SCENARIO = "scenario"
 
 
@@ -59,7 +60,10 @@ def register(app: typer.Typer) -> None:
 def evaluate_command(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Datanet directories are searched for below it.")],
     data_format: Annotated[
-        DatasetFormat, typer.Option("--format", help="scenario: *.json[.gz|.xz], labels by the packet simulator.")
+        DatasetFormat,
+        typer.Option(
+            "--format", help="dataset: of `dataset generate`; scenario: *.json[.gz|.xz], simulated while you wait."
+        ),
     ] = DatasetFormat.DATANET,
     predictor: Annotated[JudgedPredictor, typer.Option(help="Who is judged.")] = JudgedPredictor.GNN,
     weights: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights of gnn; else those shipped.")] = None,
@@ -73,7 +77,10 @@ def evaluate_command(
     from gnn_model.analytic import AnalyticPredictor
     from gnn_model.evaluation import evaluate
 
-    samples = _datanet(dataset, rate) if data_format is DatasetFormat.DATANET else _scenarios(dataset)
+    if data_format is DatasetFormat.DATANET:
+        samples = _datanet(dataset, rate)
+    else:
+        samples = _own(dataset) if data_format is DatasetFormat.DATASET else _scenarios(dataset)
     chosen = _predictor(predictor, weights)
     answer = evaluate(itertools.islice(samples, limit) if limit else samples, chosen, AnalyticPredictor())
     if as_json:
@@ -86,7 +93,9 @@ def evaluate_command(
 
 
 def train_command(
-    data: Annotated[list[Path], typer.Argument(metavar="DATA...", help="Datanet directories, searched for below.")],
+    data: Annotated[
+        list[Path], typer.Argument(metavar="DATA...", help="Datanet directories and own data sets, searched for below.")
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the run is kept; the same again resumes it.")],
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON of the configuration.")] = None,
     graphs: Annotated[
@@ -95,6 +104,9 @@ def train_command(
     cross_validate: Annotated[
         int, typer.Option(metavar="K", min=0, help="K folds by topology instead of one model of everything.")
     ] = 0,
+    extra: Annotated[
+        list[Path] | None, typer.Option(metavar="DIR", help="Data that is trained on and never judged with.")
+    ] = None,
     weights: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the model goes; else into OUT.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the configuration's.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the configuration's.")] = None,
@@ -105,14 +117,11 @@ def train_command(
 ) -> None:
     """Train the network model; interrupted, the same command goes on.  Under torchrun all processes take part."""
     import dataclasses
-    import os
 
     import torch
 
     from gnn_model.training.config import TrainingConfig, read_config
     from gnn_model.training.cross_validation import cross_validate as run_folds
-    from gnn_model.training.labelled import load
-    from topology_sync.errors import InputError
 
     torch.set_num_threads(threads)
     settings = read_config(config) if config else TrainingConfig()
@@ -122,17 +131,15 @@ def train_command(
         seed=settings.seed if seed is None else seed,
     )
     folder = graphs or out / "graphs"
-    if not any(folder.glob("*.npz")):
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise InputError(str(folder), "holds no solved graphs", "let one process make them first")
-        _solve(data, folder, rate)
-    labelled = load(folder)
+    judged = _solved(data, folder, rate)
+    added = _solved(extra, folder / "extra", rate) if extra else []
     write = _events(out) if tensorboard else None
     if cross_validate:
-        answer = run_folds(labelled, settings, out, cross_validate, lambda fold: _progress(f"fold {fold}", write))
+        progress = lambda fold: _progress(f"fold {fold}", write)  # noqa: E731
+        answer = run_folds(judged, settings, out, cross_validate, progress, added)
         typer.echo(json.dumps(answer) if as_json else _fold_table(answer))
         return
-    answer = _train_all(labelled, settings, out, weights or out / "routenet.safetensors", write, rate)
+    answer = _train_all([*judged, *added], settings, out, weights or out / "routenet.safetensors", write, rate)
     typer.echo(json.dumps(answer) if as_json else f"wrote {answer['weights']}")
 
 
@@ -187,19 +194,49 @@ def _judged(out: Path, settings: TrainingConfig) -> dict[str, Any] | None:
     return {name: {key: found[key][name] for key in ("learned", "analytic")} for name in found["learned"]}
 
 
+def _solved(data: list[Path], folder: Path, rate: RateName) -> list[LabelledGraph]:
+    """The graphs of data, solved in ``folder`` once."""
+    import os
+
+    from gnn_model.training.labelled import load
+    from topology_sync.errors import InputError
+
+    if not any(folder.glob("*.npz")):
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise InputError(str(folder), "holds no solved graphs", "let one process make them first")
+        _solve(data, folder, rate)
+    return load(folder)
+
+
 def _solve(data: list[Path], folder: Path, rate: RateName) -> None:
     from gnn_model.datanet import find_directories, iterate_samples
-    from gnn_model.training.labelled import label_datanet, store
+    from gnn_model.dataset.reader import find_datasets, iterate_dataset
+    from gnn_model.training.labelled import label_datanet, label_simulated, store
 
     done = 0
     for root in data:
-        for directory in find_directories(root):
+        own = find_datasets(root)
+        for directory in own:
+            for _ in store((label_simulated(sample, directory.name) for sample in iterate_dataset(directory)), folder):
+                done += 1
+        for directory in [] if own else find_directories(root):
             parts = directory.relative_to(root).parts
             collection = parts[0] if parts else directory.name
             solved = (label_datanet(sample, collection) for sample in iterate_samples(directory, rate=rate.value))
             for _ in store(solved, folder):
                 done += 1
         typer.echo(f"{done} graphs solved, {root} done", err=True)
+
+
+def _own(root: Path) -> Iterator[LabelledScenario]:
+    from gnn_model.dataset.reader import find_datasets, iterate_dataset
+    from gnn_model.evaluation import LabelledScenario
+    from topology_sync.errors import ScenarioError
+
+    folders = find_datasets(root)
+    if not folders:
+        raise ScenarioError(str(root), "holds no data set", "make one with `routewright dataset generate`")
+    return (LabelledScenario.of_simulated(sample) for folder in folders for sample in iterate_dataset(folder))
 
 
 def _datanet(root: Path, rate: RateName) -> Iterator[LabelledScenario]:

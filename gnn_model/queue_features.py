@@ -1,15 +1,19 @@
 """What is known about every queue before anything is learned, dimensionless.
 
-Beside the chain of the fixed point: the mixture of arrival models, and the *quasi-static* wait.  Sources that switch
-slowly against the queue let its load wander; the chain is then averaged over a normal distribution of the load with the
-variance of the on-off sources, sum of load^2 off / on (Gauss-Hermite, 5 points).
+Beside the chain of the fixed point: the mixture of arrival models, the index of dispersion of the arrivals over a few
+times, and the *quasi-static* wait.  Sources whose rate varies slowly against the queue let its load wander; the chain
+is then averaged over a normal distribution of the load with the variance of these rates (:class:`HopBursts`; for on-off
+sources sum of load^2 off / on; Gauss-Hermite, 5 points).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
+from gnn_model.analytic_bursts import Burstiness, dispersion
 from gnn_model.analytic_queues import full_probability, position_moments
 from gnn_model.solved_routing import SolvedRouting
 from topology_sync.scenario import Scenario
@@ -18,8 +22,10 @@ from topology_sync.traffic import ARRIVAL_MODELS
 from topology_sync.values import FloatArray, IntArray
 
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
+DISPERSION_SERVICES = (4.0, 32.0, 256.0)  # times over which bursts are looked at, in mean services of the queue
 QUEUE_FEATURES = (
     *DISCIPLINES,
+    "datanet_weighted",
     *(f"part_{model}" for model in ARRIVAL_MODELS),
     "offered",
     "offered_at_port",
@@ -34,6 +40,8 @@ QUEUE_FEATURES = (
     "busy",
     "second_moment",
     "log_dispersion",
+    *(f"log_dispersion_{services:g}" for services in DISPERSION_SERVICES),
+    "log_flows_periodic",
     "weight",
     "before",
     "load_deviation",
@@ -46,6 +54,8 @@ QUEUE_FEATURES = (
     "log_offered_over_fair",
     "others_busy_weight",
     "others_saturated_weight",
+    "log_deviation_quasi_static",
+    "log_wait_high_load",
     "log_wait_quasi_static",
     "log_wait_ordered",
     "logit_loss_quasi_static",
@@ -55,6 +65,7 @@ QUEUE_FEATURES = (
 
 ALTERNATIVES = 2
 WAIT_FLOOR = 1e-4
+HIGH_LOAD = 2.33  # deviations above the mean load: once in a hundred
 LEAST_SHARE = 1 / 32  # of the server: a queue with less serves hardly anybody but what came before it starved
 
 
@@ -64,14 +75,13 @@ def queue_features(
     used: IntArray,
     hop_queue: IntArray,
     hop_load: FloatArray,
-    hop_on_s: FloatArray,
-    hop_off_s: FloatArray,
     hop_model: IntArray,
+    bursts: HopBursts,
 ) -> npt.NDArray[np.float32]:
     """[used queues, len(QUEUE_FEATURES)].
 
     ``used`` are queue numbers (link * queues + queue); the ``hop_`` arrays [hops] give for every hop its position in
-    ``used``, the load it brings (of the link's capacity), on and off periods (0: none) and the arrival model's index.
+    ``used``, the load it brings (of the link's capacity), the arrival model's index and how bursty it is.
     """
     state, waits, queues, count = solved.state, solved.waits, solved.queues, len(used)
     link = used // queues
@@ -95,16 +105,21 @@ def queue_features(
     load = collect(hop_load)
     some = np.where(load > 0, load, 1.0)
     parts = [collect(hop_load * (hop_model == model)) / some for model in range(len(ARRIVAL_MODELS))]
-    switching = hop_on_s > 0
-    variance = np.where(switching, hop_load**2 * hop_off_s / np.where(switching, hop_on_s, 1.0), 0.0)
-    period = hop_on_s * hop_off_s / np.where(switching, hop_on_s + hop_off_s, 1.0)
+    variance = hop_load**2 * bursts.rate_variation
+    period = bursts.period_s
     total = collect(variance)
     mean_period = collect(variance * period) / np.where(total > 0, total, 1.0)
     spread = np.sqrt(total)
     effective = load**2 / np.maximum(collect(hop_load**2), 1e-300)
-    slow_wait, slow_loss = _quasi_static(ratio, room, offered, at_port, share, spread, variability)
+    periodic = np.where(hop_model == ARRIVAL_MODELS.index("cbr"), hop_load, 0.0)
+    periodic_flows = collect(periodic) ** 2 / np.maximum(collect(periodic**2), 1e-300)
+    slow_wait, slow_deviation, high_wait, slow_loss = _quasi_static(
+        ratio, room, offered, at_port, share, spread, variability
+    )
 
-    discipline = np.array([scheduler.discipline for scheduler in topology.schedulers])[topology.link_source[link]]
+    node = topology.link_source[link]
+    discipline = np.array([scheduler.discipline for scheduler in topology.schedulers])[node]
+    datanet = np.array([scheduler.variant == "datanet" for scheduler in topology.schedulers])[node]
     port_weight = solved.ports.weight.reshape(-1)[used]
     all_weights = solved.ports.weight.sum(axis=-1)[link]
     weighted = np.isin(discipline, ("wfq", "drr"))
@@ -116,6 +131,7 @@ def queue_features(
     port_service = (state.offered * state.service_s).sum(axis=-1).reshape(-1)[link] / np.maximum(at_port, 1e-300)
     columns = [
         *((discipline == name).astype(np.float64) for name in DISCIPLINES),
+        (datanet & weighted).astype(np.float64),
         *parts,
         np.minimum(offered, 3.0),
         np.minimum(at_port, 3.0),
@@ -130,6 +146,8 @@ def queue_features(
         busy,
         per_queue(solved.traffic.second) - 1,
         np.log(np.clip(per_queue(solved.traffic.dispersion), 1e-2, 1e4)) / 2,
+        *(np.log(np.clip(1 + collect(bursts.part * excess), 1e-2, 1e4)) / 2 for excess in bursts.excess),
+        np.log(np.clip(periodic_flows, 1.0, 1e3)) / 2,
         np.where(weighted, port_weight / np.where(all_weights > 0, all_weights, 1.0), 0.0),
         np.minimum(np.where(discipline == "strict", before, 0.0), 2.0),
         spread,
@@ -142,6 +160,8 @@ def queue_features(
         np.log(np.clip(offered / np.maximum(solved.fair_share[used], 1e-4), 1e-3, 30.0)),
         np.log1p(50 * _others(np.minimum(state.ratio, 1.0)[0], part_of_weight).reshape(-1)[used]) / 2,
         np.log1p(50 * _others(is_saturated, part_of_weight).reshape(-1)[used]) / 2,
+        _log_wait(slow_deviation, limit) - _log_wait(deviation / service, limit),
+        _log_wait(high_wait, limit) - _log_wait(wait / service, limit),
         _log_wait(slow_wait, limit) - _log_wait(wait / service, limit),
         _log_wait(solved.ordered_wait_s[used] / service, limit) - _log_wait(wait / service, limit),
         _logit(slow_loss) - _logit(loss),
@@ -150,6 +170,44 @@ def queue_features(
     return np.stack([np.asarray(column, dtype=np.float64).reshape(count) for column in columns], axis=1).astype(
         np.float32
     )
+
+
+@dataclass(frozen=True)
+class HopBursts:
+    """How far the packets of each hop are from Poisson, [hops].
+
+    ``part`` of the queue's packets; ``excess``: index of dispersion less 1 over each of DISPERSION_SERVICES;
+    ``rate_variation``: squared coefficient of variation of the slowly varying rate (off / on for on-off sources), and
+    ``period_s``, the time it takes to change (0 where it does not vary).
+    """
+
+    part: FloatArray
+    excess: tuple[FloatArray, ...]
+    rate_variation: FloatArray
+    period_s: FloatArray
+
+    @classmethod
+    def of(
+        cls, bursts: Burstiness, demand: IntArray, share: FloatArray, part: FloatArray, service_s: FloatArray
+    ) -> HopBursts:
+        """From what is known of the demands; ``share`` of the demand's packets that take the hop's path.
+
+        The excess of a source, ``weight (1 - (1 - exp(-u)) / u)`` with u = n ``per_packet`` after n packets, is that of
+        a rate with variation weight per_packet / 2 which is forgotten within 1 / per_packet packets.
+        """
+        variation = np.maximum(bursts.weight * bursts.per_packet / 2, 0.0)
+        total = variation.sum(axis=1)
+        some = total > 0
+        packets = np.where(some, (variation / bursts.per_packet).sum(axis=1) / np.where(some, total, 1.0), 0.0)
+        rate = bursts.packets_per_s
+        period = np.where(rate > 0, packets / np.where(rate > 0, rate, 1.0), 0.0)
+        if bursts.poisson:
+            none = np.zeros(len(demand))
+            return cls(part, (none,) * len(DISPERSION_SERVICES), none, none)
+        excess = tuple(
+            (dispersion(bursts, demand, services * service_s) - 1) * share for services in DISPERSION_SERVICES
+        )
+        return cls(part, excess, total[demand], period[demand])
 
 
 def wait_limit(scenario: Scenario, link: IntArray) -> FloatArray:
@@ -185,19 +243,33 @@ def _quasi_static(
     share: FloatArray,
     spread: FloatArray,
     variability: FloatArray,
-) -> tuple[FloatArray, FloatArray]:
-    """Mean wait in service times and loss of the chain whose offered load is normal with deviation ``spread``."""
-    accepted, waited, lost, arriving = (np.zeros_like(ratio) for _ in range(4))
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """The chain whose offered load is normal with deviation ``spread``: mean and deviation of the wait, mean wait at
+    HIGH_LOAD deviations above the mean load, all in service times, and loss.
+    """
+    accepted, waited, squared, lost, arriving = (np.zeros_like(ratio) for _ in range(5))
+    unit = variability / share
+
+    def at(load: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Loss, chance to wait and ratio of the chain at this offered load."""
+        moved = np.maximum(ratio * load / np.maximum(offered, 1e-300), 1e-9)
+        full = full_probability(moved, room)
+        busy = np.minimum((at_port - offered + load) / (1 + load * full), 1.0)
+        return busy * full, np.maximum(busy - busy * full, 0.0), moved
+
     for node, weight in zip(_NODES, _WEIGHTS / _WEIGHTS.sum(), strict=True):
         here = np.maximum(offered + node * spread, 0.05 * offered)
-        moved = np.maximum(ratio * here / np.maximum(offered, 1e-300), 1e-9)
-        full = full_probability(moved, room)
-        busy = np.minimum((at_port - offered + here) / (1 + here * full), 1.0)
-        loss = busy * full
+        loss, waits, moved = at(here)
         # Like waiting_times: P(wait) * unit * E[packets to let pass].
-        one = position_moments(moved, room)[0]
+        one, two, _ = position_moments(moved, room)
         arriving += weight * here
         lost += weight * here * loss
         accepted += weight * here * (1 - loss)
-        waited += weight * here * np.maximum(busy - loss, 0.0) * variability / share * one
-    return waited / np.maximum(accepted, 1e-300), lost / np.maximum(arriving, 1e-300)
+        waited += weight * here * waits * unit * one
+        squared += weight * here * waits * unit**2 * two
+    accepted = np.maximum(accepted, 1e-300)
+    mean = waited / accepted
+    deviation = np.sqrt(np.maximum(squared / accepted - mean**2, 0.0))
+    loss, waits, moved = at(offered + HIGH_LOAD * spread)
+    high = waits / np.maximum(1 - loss, 1e-12) * unit * position_moments(moved, room)[0]
+    return mean, deviation, high, lost / np.maximum(arriving, 1e-300)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gnn_model.analytic import _Fixed, _fixed_point
+from gnn_model.analytic_bursts import Burstiness
 from gnn_model.analytic_delay import PathDelays, path_statistics
 from gnn_model.analytic_flows import flows_of
 from gnn_model.analytic_layout import Layout, PathPool, ports_of
@@ -58,6 +59,7 @@ class SolvedRouting:
     """
 
     arrivals: ArrivalTable
+    bursts: Burstiness
     queues: int
     ports: Ports
     layout: Layout
@@ -104,7 +106,9 @@ def _solve(scenario: Scenario, fixed: _Fixed, arrivals: ArrivalTable, layout: La
         flows=fixed.flows,
     )
     ordered = _by_load_per_weight(fixed, layout, links, state, waits)
-    return SolvedRouting(arrivals, fixed.queues, fixed.ports, layout, traffic, state, waits, paths, *ordered)
+    return SolvedRouting(
+        arrivals, fixed.flows.bursts, fixed.queues, fixed.ports, layout, traffic, state, waits, paths, *ordered
+    )
 
 
 def _by_load_per_weight(

@@ -1,8 +1,9 @@
 """Reader and writer of ``routewright-scenario/1``, the JSON form of a scenario.
 
-Beyond what the examples in the documentation show, two optional keys keep a scenario exact: ``classes`` at the top
-names all traffic classes where their order is not that of the traffic, and ``links`` in a path gives link ids
-(positions in ``topology.links``) where a parallel link other than the one of largest capacity is meant.
+Beyond what the examples in the documentation show, three optional keys keep a scenario exact: ``classes`` at the top
+names all traffic classes where their order is not that of the traffic, ``links`` in a path gives link ids
+(positions in ``topology.links``) where a parallel link other than the one of largest capacity is meant, and ``variant``
+of a node says whose implementation its scheduler is where that is not the standard one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,14 @@ from topology_sync.paths import fewest_hops_paths, no_way
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario, SlaGoal
 from topology_sync.strict_json import JsonObject, check_format, in_file, read_json, shown, write_json
-from topology_sync.topology import DEFAULT_QUEUE_PACKETS, DISCIPLINES, Link, Scheduler, Topology
+from topology_sync.topology import (
+    DEFAULT_QUEUE_PACKETS,
+    DISCIPLINES,
+    SCHEDULER_VARIANTS,
+    Link,
+    Scheduler,
+    Topology,
+)
 from topology_sync.traffic import (
     ARRIVAL_MODELS,
     DEFAULT_CLASS,
@@ -30,7 +38,7 @@ from topology_sync.traffic import (
 
 FORMAT = "routewright-scenario/1"
 SCENARIO_KEYS = ("format", "name", "topology", "classes", "traffic", "routing", "sla")
-NODE_KEYS = ("id", "scheduler", "weights", "class_queues")
+NODE_KEYS = ("id", "scheduler", "weights", "class_queues", "variant")
 LINK_KEYS = ("source", "target", "capacity_bps", "delay_s", "queue_packets")
 DEMAND_KEYS = ("source", "target", "class", "rate_bps", "packet_bits_mean", "packet_size", "arrivals")
 ARRIVAL_KEYS = ("model", "on_s", "off_s", "correlation", "sigma")
@@ -151,7 +159,7 @@ def _scheduler(node: JsonObject) -> Scheduler:
         if beyond is not None:
             remedy = f"there are {len(weights)} weights, so give 0 to {len(weights) - 1}"
             node.fail("class_queues", f"class {shown(beyond)} has no such queue", remedy)
-    return Scheduler(discipline, weights, queues)
+    return Scheduler(discipline, weights, queues, node.choice("variant", SCHEDULER_VARIANTS, default="standard"))
 
 
 def _traffic(top: JsonObject, topology: Topology) -> TrafficMatrix:
@@ -259,6 +267,8 @@ def _node_to_json(name: str, scheduler: Scheduler) -> dict[str, Any]:
         node["weights"] = list(scheduler.weights)
     if scheduler.class_queues:
         node["class_queues"] = dict(scheduler.class_queues)
+    if scheduler.variant != "standard":
+        node["variant"] = scheduler.variant
     return node
 
 

@@ -12,6 +12,8 @@ from topology_sync.values import ArrayValue, FloatArray, IntArray, float_array, 
 
 Discipline = Literal["fifo", "strict", "wfq", "drr"]
 DISCIPLINES: tuple[Discipline, ...] = ("fifo", "strict", "wfq", "drr")
+SchedulerVariant = Literal["standard", "datanet"]
+SCHEDULER_VARIANTS: tuple[SchedulerVariant, ...] = ("standard", "datanet")
 DEFAULT_QUEUE_PACKETS = 32
 
 
@@ -21,11 +23,17 @@ class Scheduler:
 
     ``weights`` has one entry per queue (wfq, drr); ``class_queues`` maps a traffic class to the index of its queue,
     classes that are not named use queue 0.  ``strict`` serves the lowest index first.
+
+    ``variant`` says whose implementation of a weighted discipline is meant: ``standard`` shares the port among the
+    queues that are backlogged now (WFQ: self-clocked; DRR: quanta of two mean packets for the smallest weight);
+    ``datanet`` is that of the simulator behind the datanet samples, which balances what queues were served so far, idle
+    times included.
     """
 
     discipline: Discipline = "fifo"
     weights: tuple[float, ...] = ()
     class_queues: tuple[tuple[str, int], ...] = ()
+    variant: SchedulerVariant = "standard"
 
     @property
     def queue_count(self) -> int:

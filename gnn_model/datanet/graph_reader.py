@@ -45,6 +45,7 @@ class DatanetGraph:
             self.discipline[node],
             self.weights[node],
             tuple((name, queue[tos] if tos < len(queue) else len(queue) - 1) for name, tos in classes),
+            "datanet" if self.discipline[node] in ("wfq", "drr") else "standard",
         )
 
 

@@ -131,14 +131,14 @@ def _progress() -> Callable[[Manifest], None]:
     import time
 
     started = time.monotonic()
-    first: int | None = None
+    before: int | None = None
 
     def report(manifest: Manifest) -> None:
-        nonlocal first
-        if first is None:
-            first = manifest.done - 1
+        nonlocal before
+        if before is None:  # what an earlier run left
+            before = max(manifest.done - manifest.shard_samples, 0)
         spent = time.monotonic() - started
-        left = spent / max(manifest.done - first, 1) * (manifest.samples - manifest.done)
+        left = spent / max(manifest.done - before, 1) * (manifest.samples - manifest.done)
         typer.echo(f"{manifest.done} of {manifest.samples} samples, about {left / 60:.0f} minutes left", err=True)
 
     return report

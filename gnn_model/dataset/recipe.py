@@ -25,8 +25,8 @@ class DatasetRecipe:
     """From what samples are drawn; of every tuple of names one is drawn per sample, ``mixed`` draws per demand or node.
 
     ``topologies``: random families (gabriel, waxman, barabasi, ring, powerlaw) with a size from ``nodes``, or whatever
-    :func:`topology_sync.sources.load_scenario` takes, of which the links are used; ``topohub:GROUP/*`` is any network of
-    that group with a fitting size.  ``exclude``: topohub keys never drawn.  ``load``: utilisation offered to the most
+    :func:`topology_sync.sources.load_scenario` takes, of which the links are used; ``topohub:GROUP/*`` is any network
+    of that group with a fitting size.  ``exclude``: topohub keys never drawn.  ``load``: utilisation of the most
     loaded link.  ``queue_packets`` and ``burst_packets`` (mean of a period on) are drawn log-uniformly.  ``demands``
     caps the demands of a sample.  ``capacities``: as the topology has them (all equal in random families), drawn per
     link, or fitted to the traffic from a few sizes.  ``propagation``: part of the samples with propagation delays.

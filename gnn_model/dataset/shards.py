@@ -136,20 +136,24 @@ def checksum(path: Path) -> str:
 
 def read_shard(path: Path) -> Iterator[StoredSample]:
     """Samples of one file.  Raises ScenarioError where it is no shard."""
-    arrow, parquet = _pyarrow()
-    try:
-        table = parquet.read_table(path)
-        missing = {*COLUMNS, "scenario"} - set(table.column_names)
-        if missing:
-            raise ScenarioError(str(path), f"lacks the columns {', '.join(sorted(missing))}", "make it again")
-        rows = table.to_pylist()
-    except (OSError, arrow.ArrowException) as error:
-        raise ScenarioError(str(path), f"cannot be read ({error})", "make it again") from None
-    for row in rows:
+    for row in read_columns(path, (*COLUMNS, "scenario")):
         try:
             yield _sample(row)
         except (InputError, ValueError, TypeError) as error:
             raise ScenarioError(str(path), f"sample {row['index']} cannot be used ({error})", "make it again") from None
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Some columns of all rows of a shard.  Raises ScenarioError where it is none."""
+    arrow, parquet = _pyarrow()
+    try:
+        rows: list[dict[str, Any]] = parquet.read_table(path, columns=list(columns)).to_pylist()
+    except (OSError, arrow.ArrowException) as error:
+        raise ScenarioError(str(path), f"cannot be read ({error})", "make it again") from None
+    missing = set(columns) - set(rows[0]) if rows else set()
+    if missing:
+        raise ScenarioError(str(path), f"lacks the columns {', '.join(sorted(missing))}", "make it again")
+    return rows
 
 
 def _sample(row: dict[str, Any]) -> StoredSample:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.resources
+import itertools
 import json
 import math
 import os
@@ -26,7 +27,7 @@ def draw_topology(recipe: DatasetRecipe, random: np.random.Generator) -> tuple[s
     """(where it comes from, its nodes and directed links).  Raises ScenarioError for a source that cannot be read."""
     source = str(random.choice(list(recipe.topologies)))
     if source in RANDOM_FAMILIES:
-        nodes = int(round(math.exp(random.uniform(math.log(recipe.nodes[0]), math.log(recipe.nodes[1])))))
+        nodes = round(math.exp(random.uniform(math.log(recipe.nodes[0]), math.log(recipe.nodes[1]))))
         return source, random_topology(source, nodes, random)
     if source.startswith("topohub:") and source.endswith("/*"):
         group = source.removeprefix("topohub:").removesuffix("/*")
@@ -81,7 +82,7 @@ def _gabriel(places: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> nx.Gr
 def _connect(graph: nx.Graph, random: np.random.Generator) -> None:
     """Join the parts of a graph by random edges."""
     parts = [sorted(part) for part in nx.connected_components(graph)]
-    for part, other in zip(parts, parts[1:], strict=False):
+    for part, other in itertools.pairwise(parts):
         graph.add_edge(int(random.choice(part)), int(random.choice(other)))
 
 

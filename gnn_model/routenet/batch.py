@@ -32,9 +32,9 @@ class GraphBatch:
     path_features: Tensor
     path_fixed: Tensor
     path_deviation: Tensor
-    path_skew: Tensor
     path_jitter: Tensor
     path_own_deviation: Tensor
+    path_own_skew: Tensor
     hop_path: Tensor
     hop_queue: Tensor
     hop_features: Tensor
@@ -43,6 +43,7 @@ class GraphBatch:
     queue_wait: Tensor
     queue_limit: Tensor
     queue_deviation: Tensor
+    queue_skew: Tensor
     queue_loss: Tensor
     queue_link: Tensor
     link_features: Tensor
@@ -96,9 +97,9 @@ def collate(graphs: Sequence[GraphTensors]) -> GraphBatch:
         path_features=joined("path_features", order),
         path_fixed=joined("path_fixed", order),
         path_deviation=joined("path_deviation", order),
-        path_skew=joined("path_skew", order),
         path_jitter=joined("path_jitter", order),
         path_own_deviation=joined("path_own_deviation", order),
+        path_own_skew=joined("path_own_skew", order),
         hop_path=torch.from_numpy(hop_path),
         hop_queue=torch.from_numpy(hop_queue[hop]),
         hop_features=joined("hop_features", hop),
@@ -107,6 +108,7 @@ def collate(graphs: Sequence[GraphTensors]) -> GraphBatch:
         queue_wait=joined("queue_wait"),
         queue_limit=joined("queue_limit"),
         queue_deviation=joined("queue_deviation"),
+        queue_skew=joined("queue_skew"),
         queue_loss=joined("queue_loss"),
         queue_link=torch.from_numpy(queue_link),
         link_features=joined("link_features"),

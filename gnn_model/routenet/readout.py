@@ -1,8 +1,9 @@
 """Readout: waits, spreads and losses as corrections of the analytic fixed point.
 
-Per hop: wait * exp(o_wait), loss through its logit; o moves between physical alternatives (see queue_features) and
-beyond.  Per path: deviation * exp(o_deviation), skew + o_skew, jitter * exp(o_jitter).  All corrections are 0 in a
-fresh network, which then equals the analytic predictor.
+Per hop: wait * exp(o_wait), loss through its logit, deviation and skew of the wait; o_wait and o_loss move between
+physical alternatives (see queue_features) and beyond.  Cumulants of the hops add up along the path; what hops have in
+common is corrected per path: deviation * exp(o_deviation), jitter * exp(o_jitter), and the quantiles of the shifted
+gamma distribution.  All corrections are 0 in a fresh network, which then equals the analytic predictor.
 """
 
 from __future__ import annotations
@@ -21,21 +22,24 @@ LOSS_FLOOR = 1e-7
 NORMAL_90, NORMAL_99 = 1.2815515655446004, 2.3263478740408408
 SKEW_LIMITS = (-2.0, 4.0)
 TAIL_FROM = 2.0
+HOP_OUTPUTS = 4  # corrections of wait, loss, deviation and skew; then the steps towards the alternatives
+PATH_OUTPUTS = 4  # corrections of deviation, body, jitter and tail
 
 
 @dataclass(frozen=True)
 class PathPrediction:
     """Per path [paths] in the batch's order, times in units: mean, deviation, skew of the delay, jitter, loss.
 
-    ``skew`` shapes the tail (99th percentile), ``body_skew`` what is below it: one gamma distribution fits both badly,
-    and labels of the 90th percentile say little about the tail.
+    ``tail`` stretches the distance of the 99th percentile from the mean, ``body`` shifts the 90th (in deviations): one
+    gamma distribution fits both badly.
     ``hop_wait`` [hops]: the mean wait of the path's packets at each hop; ``queue_wait`` [queues]: that of all packets.
     """
 
     mean: Tensor
     deviation: Tensor
     skew: Tensor
-    body_skew: Tensor
+    tail: Tensor
+    body: Tensor
     jitter: Tensor
     loss: Tensor
     hop_wait: Tensor
@@ -43,10 +47,11 @@ class PathPrediction:
 
     def quantile(self, normal: float) -> Tensor:
         """Quantile of the delay; ``normal`` is that of the standard normal distribution (Wilson and Hilferty 1931)."""
-        sixth = (self.body_skew if normal < TAIL_FROM else self.skew).clamp(*SKEW_LIMITS) / 6
+        sixth = self.skew.clamp(*SKEW_LIMITS) / 6
         sixth = torch.where(sixth.abs() < 1e-3, torch.full_like(sixth, 1e-3), sixth)
         factor = ((1 + sixth * normal - sixth**2).clamp_min(0.0) ** 3 - 1) / (3 * sixth)
-        return self.mean + self.deviation * factor
+        corrected = factor + self.body if normal < TAIL_FROM else factor * self.tail
+        return self.mean + self.deviation * corrected
 
 
 class Readout(nn.Module):
@@ -54,20 +59,31 @@ class Readout(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.hop = _perceptron(2 * width, width, 2 + 2 * ALTERNATIVES)
-        self.path = _perceptron(width, width, 4)
+        self.hop = _perceptron(2 * width, width, HOP_OUTPUTS + 2 * ALTERNATIVES)
+        self.path = _perceptron(width, width, PATH_OUTPUTS)
 
     def forward(self, path_state: Tensor, messages: Tensor, queue_state: Tensor, batch: GraphBatch) -> PathPrediction:
         """Path states [paths, width], messages [hops, width] and queue states [queues, width] -> predictions."""
         correction = self.hop(torch.cat([messages, queue_state.index_select(0, batch.hop_queue)], dim=1))
+        return self.combine(correction, self.path(path_state), batch)
+
+    def combine(self, correction: Tensor, on_path: Tensor, batch: GraphBatch) -> PathPrediction:
+        """What the perceptrons say of hops [hops, ...] and paths [paths, ...] applied to the fixed point's answer.
+
+        Holds for hops and paths in any order, as long as they agree with each other.
+        """
         # How far to move towards each alternative physical answer, and what is still missing then.
-        towards = correction[:, 2:] * batch.queue_features[:, -2 * ALTERNATIVES :].index_select(0, batch.hop_queue)
+        alternatives = batch.queue_features[:, -2 * ALTERNATIVES :].index_select(0, batch.hop_queue)
+        towards = correction[:, HOP_OUTPUTS:] * alternatives
         wait_correction = correction[:, 0] + towards[:, :ALTERNATIVES].sum(1)
         loss_correction = correction[:, 1] + 4 * towards[:, ALTERNATIVES:].sum(1)
         factor = torch.exp(_bounded(wait_correction, 10.0))
         hop_wait = batch.queue_wait.index_select(0, batch.hop_queue) * factor
         hop_wait = torch.minimum(hop_wait, batch.queue_limit.index_select(0, batch.hop_queue))
-        hop_variance = (batch.queue_deviation.index_select(0, batch.hop_queue) * factor) ** 2
+        hop_deviation = batch.queue_deviation.index_select(0, batch.hop_queue) * factor
+        hop_deviation = hop_deviation * torch.exp(_bounded(correction[:, 2], 4.0))
+        hop_skew = batch.queue_skew.index_select(0, batch.hop_queue)
+        hop_skew = hop_skew + _bounded(correction[:, 3], 4.0) * (1 + hop_skew.abs())
 
         def along(values: Tensor) -> Tensor:
             return values.new_zeros(batch.path_count).index_add(0, batch.hop_path, values)
@@ -78,9 +94,10 @@ class Readout(nn.Module):
         # log(1 - sigmoid(x)) = -softplus(x); what is lost at the floor is no loss.
         log_pass = -nn.functional.softplus(logit.clamp(-LOGIT_LIMIT, LOGIT_LIMIT))
         loss_path = -torch.expm1(along(log_pass))
-        on_path = self.path(path_state)
-        variance = along(hop_variance) + batch.path_own_deviation**2
-        deviation = torch.sqrt(variance + 1e-12) * torch.exp(_bounded(on_path[:, 0], 4.0))
+        spread = torch.sqrt(along(hop_deviation**2) + batch.path_own_deviation**2 + 1e-12)
+        skew = along(hop_skew * (hop_deviation / spread.index_select(0, batch.hop_path)) ** 3)
+        skew = skew + batch.path_own_skew * (batch.path_own_deviation / spread) ** 3
+        deviation = spread * torch.exp(_bounded(on_path[:, 0], 4.0))
         jitter = (
             batch.path_jitter
             * deviation
@@ -92,8 +109,9 @@ class Readout(nn.Module):
         return PathPrediction(
             mean=mean,
             deviation=deviation,
-            skew=batch.path_skew + _bounded(on_path[:, 3], 4.0),
-            body_skew=batch.path_skew + _bounded(on_path[:, 1], 4.0),
+            skew=skew,
+            tail=torch.exp(_bounded(on_path[:, 3], 2.0)),
+            body=_bounded(on_path[:, 1], 4.0),
             jitter=jitter,
             loss=loss_path,
             hop_wait=hop_wait,

@@ -31,9 +31,9 @@ class TrainingConfig:
     averaging: float = 0.995
     seed: int = 1
     largest_nodes: int = 100
-    weight_deviation: float = 0.1
-    weight_quantile: float = 0.1
-    weight_jitter: float = 0.1
+    weight_deviation: float = 0.2
+    weight_quantile: float = 0.4
+    weight_jitter: float = 0.3
     weight_loss: float = 2.0
     weight_queue: float = 0.1
     checkpoint_s: float = 60.0

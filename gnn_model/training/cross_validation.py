@@ -28,14 +28,21 @@ def folds(graphs: Sequence[LabelledGraph], count: int = FOLDS) -> dict[str, int]
 
 
 def split(
-    graphs: Sequence[LabelledGraph], fold: int, config: TrainingConfig, count: int = FOLDS
+    graphs: Sequence[LabelledGraph],
+    fold: int,
+    config: TrainingConfig,
+    count: int = FOLDS,
+    extra: Sequence[LabelledGraph] = (),
 ) -> tuple[list[LabelledGraph], list[LabelledGraph]]:
-    """(training, test) graphs of a fold; networks above ``largest_nodes`` are only ever tested on."""
+    """(training, test) graphs of a fold; networks above ``largest_nodes`` are only ever tested on.
+
+    ``extra`` graphs are never tested on, and trained on in every fold that does not judge their topology.
+    """
     fold_of = folds(graphs, count)
     training = [
         labelled
-        for labelled in graphs
-        if fold_of[labelled.topology_key] != fold and labelled.nodes <= config.largest_nodes
+        for labelled in [*graphs, *extra]
+        if fold_of.get(labelled.topology_key) != fold and labelled.nodes <= config.largest_nodes
     ]
     return training, [labelled for labelled in graphs if fold_of[labelled.topology_key] == fold]
 
@@ -46,6 +53,7 @@ def cross_validate(
     out: Path,
     count: int = FOLDS,
     report: Callable[[int], Report] | None = None,
+    extra: Sequence[LabelledGraph] = (),
 ) -> dict[str, Any]:
     """Train and test all folds; results go to ``out/cross_validation.json``.
 
@@ -59,7 +67,7 @@ def cross_validate(
     fresh = RouteNet(config.model).eval()  # all corrections are 0: this is the analytic predictor
     result: dict[str, Any] = {}
     for fold in range(count):
-        training, test = split(graphs, fold, config, count)
+        training, test = split(graphs, fold, config, count, extra)
         if not training or not test:
             continue
         model = train(training, config, out / f"fold{fold}.safetensors", report(fold) if report else None)

@@ -12,7 +12,7 @@ import torch
 from gnn_model.routenet.batch import collate
 from gnn_model.routenet.model import RouteNet
 from gnn_model.training.labelled import LabelledGraph
-from gnn_model.training.objective import of_demands
+from gnn_model.training.objective import LEAST_SPREAD, of_demands
 
 
 @dataclass
@@ -27,10 +27,13 @@ class Errors:
     loss: list[npt.NDArray[np.float64]] = field(default_factory=list)
 
     def add(self, labelled: LabelledGraph, predicted: dict[str, npt.NDArray[np.float64]]) -> None:
-        """Compare predictions per demand, in the graph's units, with the labels; unknown labels are left out."""
+        """Compare predictions per demand, in the graph's units, with the labels.
+
+        Unknown labels are left out, and jitter and deviation that are next to nothing beside the delay.
+        """
         for name in ("delay", "deviation", "p90", "p99", "jitter"):
             label = np.asarray(getattr(labelled, name), dtype=np.float64)
-            known = label > 0
+            known = label > (LEAST_SPREAD * labelled.delay if name in ("deviation", "jitter") else 0.0)
             getattr(self, name).append(np.abs(predicted[name] - label)[known] / label[known])
         known = np.isfinite(labelled.loss)
         self.loss.append(np.abs(predicted["loss"] - labelled.loss)[known])

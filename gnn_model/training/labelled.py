@@ -7,16 +7,22 @@ import json
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from gnn_model.datanet.samples import DatanetSample
-from gnn_model.graph_tensors import GraphTensors, graph_tensors
+from gnn_model.graph_tensors import HOP_FEATURES, GraphTensors, graph_tensors
 from topology_sync.errors import ScenarioError
 
+if TYPE_CHECKING:
+    from gnn_model.dataset.shards import SimulatedLabels, StoredSample
+
+FEWEST_PACKETS = 100  # delivered, for a mean to be a label
+FEWEST_FOR_P99 = 1000
 Labels = npt.NDArray[np.float32]
 
 
@@ -67,6 +73,60 @@ def label_datanet(sample: DatanetSample, collection: str) -> LabelledGraph:
         loss=_single(labels.loss_ratio),
         queue_wait=_single(wait),
     )
+
+
+def label_simulated(sample: StoredSample, collection: str) -> LabelledGraph:
+    """Tensors and labels of a sample of our own; demands with too few delivered packets have none."""
+    graph = graph_tensors(sample.scenario)
+    unit = graph.unit_s
+    known = known_labels(sample.labels)
+    return LabelledGraph(
+        name=f"{collection}/{sample.about['name']}",
+        collection=collection,
+        topology_key=sample.topology_key,
+        nodes=sample.scenario.topology.node_count,
+        graph=graph,
+        delay=_single(known.delay_s / unit),
+        deviation=_single(np.sqrt(known.delay_variance_s2) / unit),
+        p90=_single(known.delay_p90_s / unit),
+        p99=_single(known.delay_p99_s / unit),
+        jitter=_single(known.jitter_s / unit),
+        loss=_single(known.loss_ratio),
+        queue_wait=_single(_queue_waits(sample, graph) / unit),
+    )
+
+
+def known_labels(labels: SimulatedLabels) -> SimulatedLabels:
+    """The labels that enough packets stand behind, NaN elsewhere: FEWEST_PACKETS, for the 99th percentile more."""
+    delivered = labels.delivered >= FEWEST_PACKETS
+    generated = labels.generated >= FEWEST_PACKETS
+
+    def where(mask: npt.NDArray[np.bool_], values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.where(mask, values, np.nan)
+
+    return replace(
+        labels,
+        delay_s=where(delivered, labels.delay_s),
+        delay_variance_s2=where(delivered, labels.delay_variance_s2),
+        delay_p50_s=where(delivered, labels.delay_p50_s),
+        delay_p90_s=where(delivered, labels.delay_p90_s),
+        delay_p99_s=where(labels.delivered >= FEWEST_FOR_P99, labels.delay_p99_s),
+        jitter_s=where(delivered, labels.jitter_s),
+        loss_ratio=where(generated, labels.loss_ratio),
+    )
+
+
+def _queue_waits(sample: StoredSample, graph: GraphTensors) -> npt.NDArray[np.float64]:
+    """Mean wait per queue of the graph in seconds by Little's law; arrivals are those of the analytic fixed point."""
+    waiting = sample.labels.queue_waiting_packets.reshape(-1)[graph.queue_number]
+    loss = sample.labels.queue_loss_ratio.reshape(-1)[graph.queue_number]
+    traffic, flat = sample.scenario.traffic, graph.path_demand
+    hop_path = np.repeat(np.arange(graph.path_count), np.diff(graph.hop_pointer))
+    share = graph.path_share[hop_path]
+    thinned = np.exp(graph.hop_features[:, HOP_FEATURES.index("thinned")])
+    packets = traffic.packets_per_s[flat][hop_path] * share * thinned
+    arriving = np.bincount(graph.hop_queue, weights=packets, minlength=len(waiting)) * (1 - loss)
+    return np.where(arriving > 0, waiting / np.where(arriving > 0, arriving, 1.0), np.nan)
 
 
 def _single(values: npt.NDArray[np.float64]) -> Labels:

@@ -20,6 +20,7 @@ from gnn_model.training.labelled import TARGETS, LabelledGraph
 
 WAIT_FLOOR = 0.05  # queue waits below this part of a service time count little: there the label is noise
 DEVIATION_FLOOR = 1e-3
+LEAST_SPREAD = 0.01  # of the mean delay: jitter and deviation below are the chance of single packets
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,13 @@ def objective(
         return (torch.log(value + floor) - torch.log(shown + floor)).abs()
 
     add("delay", relative(demand.delay, labels.delay, 0.0), labels.delay > 0)
-    add("deviation", relative(demand.deviation, labels.deviation, DEVIATION_FLOOR), labels.deviation >= 0)
+    least = LEAST_SPREAD * labels.delay  # NaN where that is not known
+    spread = (labels.deviation >= 0) & ~(labels.deviation < least)
+    add("deviation", relative(demand.deviation, labels.deviation, DEVIATION_FLOOR), spread)
     add("p90", relative(demand.p90.clamp_min(1e-6), labels.p90, 0.0), (labels.p90 > 0) & demand.single)
     add("p99", relative(demand.p99.clamp_min(1e-6), labels.p99, 0.0), (labels.p99 > 0) & demand.single)
-    add("jitter", relative(demand.jitter, labels.jitter, DEVIATION_FLOOR), (labels.jitter >= 0) & demand.single)
+    moving = (labels.jitter >= 0) & ~(labels.jitter < least) & demand.single
+    add("jitter", relative(demand.jitter, labels.jitter, DEVIATION_FLOOR), moving)
     lost = torch.where(torch.isnan(labels.loss), torch.zeros_like(labels.loss), labels.loss)
     add("loss", (demand.loss - lost).abs(), ~torch.isnan(labels.loss))
     add("queue", relative(predicted.queue_wait, labels.queue_wait, WAIT_FLOOR), labels.queue_wait >= 0)
