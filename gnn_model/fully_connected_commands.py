@@ -13,10 +13,8 @@ if TYPE_CHECKING:
     from gnn_model.evaluation import LabelledScenario
     from gnn_model.training.trainer import Report
 
-FEWEST_PACKETS = 100  # delivered, for a mean to be a label
 
-
-def train_fully_connected_command(
+def train_baseline(
     data: Sequence[Path],
     out: Path,
     weights: Path | None,
@@ -28,6 +26,7 @@ def train_fully_connected_command(
     """Train on data sets of ``routewright dataset generate``, all of one topology; what ``--json`` prints."""
     import dataclasses
 
+    from gnn_model.analytic import AnalyticPredictor
     from gnn_model.evaluation import evaluate
     from gnn_model.fully_connected import FullyConnectedPredictor, save_fully_connected
     from gnn_model.fully_connected_training import FullyConnectedTraining, train_fully_connected
@@ -42,14 +41,12 @@ def train_fully_connected_command(
     model, topology = train_fully_connected(samples, config, out / "fully_connected_training.safetensors", report)
     target = weights or out / "fully_connected.safetensors"
     save_fully_connected(target, model, topology)
-    fit = evaluate(samples, FullyConnectedPredictor.of_model(model, topology))
+    fit = evaluate(samples, FullyConnectedPredictor.of_model(model, topology), AnalyticPredictor())
     return {"weights": str(target), "samples": len(samples), "fit": fit}
 
 
 def simulated_samples(root: Path) -> list[LabelledScenario]:
     """Samples of all data sets of our own below a folder.  Raises ScenarioError where there is none."""
-    import numpy as np
-
     from gnn_model.dataset.reader import find_datasets, iterate_dataset
     from gnn_model.evaluation import LabelledScenario
     from topology_sync.errors import ScenarioError
@@ -57,15 +54,7 @@ def simulated_samples(root: Path) -> list[LabelledScenario]:
     folders = find_datasets(root)
     if not folders:
         raise ScenarioError(str(root), "holds no data set", "make one with `routewright dataset generate`")
-    result = []
-    for folder in folders:
-        for stored in iterate_dataset(folder):
-            labels = stored.labels
-            known = labels.delivered >= FEWEST_PACKETS
-            times = [np.where(known, values, np.nan) for values in (labels.delay_s, labels.delay_p99_s, labels.jitter_s)]
-            loss = np.where(labels.generated >= FEWEST_PACKETS, labels.loss_ratio, np.nan)
-            result.append(LabelledScenario(stored.scenario, *times, loss))
-    return result
+    return [LabelledScenario.of_simulated(sample) for folder in folders for sample in iterate_dataset(folder)]
 
 
 def fully_connected_command(
@@ -84,15 +73,18 @@ def fully_connected_command(
     from gnn_model.predictor import Predictor
 
     networks = {path.stem: FullyConnectedPredictor(path, any_topology=True) for path in weights}
-    others: dict[str, Predictor] = {"analytic": AnalyticPredictor(), "gnn": GnnPredictor()}
-    rows = []
+    predictors: dict[str, Predictor] = {**networks, "gnn": GnnPredictor()}
+    rows: list[dict[str, Any]] = []
     for root in data:
         samples = simulated_samples(root)
         topology = FixedTopology.of(samples[0].scenario.topology)
-        for name, predictor in (networks | others).items():
-            figures = evaluate(samples, predictor)
+        analytic: dict[str, Any] = {}
+        for name, predictor in predictors.items():
+            figures = evaluate(samples, predictor, AnalyticPredictor())
+            analytic = {**figures, **figures.pop("baseline")}
             known = name not in networks or networks[name].topology == topology
             rows.append({"data": root.name, "predictor": name, "topology_known": known, **figures})
+        rows.append({"data": root.name, "predictor": "analytic", "topology_known": True, **analytic})
     typer.echo(json.dumps({"rows": rows}, allow_nan=False) if as_json else _table(rows))
 
 
@@ -102,6 +94,6 @@ def _table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         name = row["predictor"] if row["topology_known"] else f"{row['predictor']}, forced on another topology"
         figures = [row["delay_mape"], row["delay_median_ape"], row.get("p99_mape"), row["jitter_mape"]]
-        cells = ["-" if value is None else f"{value:.1f}" for value in figures]
-        lines.append(f"| {row['data']} | {name} | {row['flows']} | " + " | ".join(cells) + f" | {100 * row['loss_mae']:.3f} |")
+        cells = [row["data"], name, str(row["flows"]), *("-" if value is None else f"{value:.1f}" for value in figures)]
+        lines.append("| " + " | ".join(cells) + f" | {100 * row['loss_mae']:.3f} |")
     return "\n".join(lines)
