@@ -183,8 +183,8 @@ def table(methods: Mapping[str, Mapping[str, Mapping[str, int]]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for name, found in methods.items():
         cells = [
-            f"{found[group]['violated']} of {found[group]['demands']} ({found[group]['solved']} of {found[group]['problems']})"
-            for group in groups
+            f"{one['violated']} of {one['demands']} ({one['solved']} of {one['problems']})"
+            for one in (found[group] for group in groups)
         ]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
