@@ -60,18 +60,46 @@ def optimize(
     optimizer: Annotated[Optimizer, typer.Option(help="How to search.")] = Optimizer.auto,
     time_limit: Annotated[float, typer.Option(min=0.01, max=86400.0, help="Seconds to search.")] = 10.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 1,
+    realisable: Annotated[
+        bool, typer.Option("--realisable", help="Only shares that switches realise exactly (max-utilisation).")
+    ] = False,
+    max_delay: Annotated[
+        list[str] | None,
+        typer.Option("--max-delay", metavar="CLASS=MS", help="Bound on the propagation delay (max-utilisation)."),
+    ] = None,
+    max_stretch: Annotated[
+        float | None, typer.Option(min=1.0, help="Bound on delay over a demand's least delay (max-utilisation).")
+    ] = None,
     demands: Annotated[Path | None, typer.Option(help="Demands file of a REPETITA graph.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the plan to this file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find a better routing for a scenario.  Exit code 1 when SLAs are still violated."""
-    if optimizer in (Optimizer.exact, Optimizer.rl):
-        raise InputError("--optimizer", f"'{optimizer.value}' is not available", "use auto or local-search")
+    if optimizer is Optimizer.rl:
+        raise InputError("--optimizer", "'rl' is not available", "use auto, exact or local-search")
     from topology_sync.sources import load_scenario
 
     question = load_scenario(scenario, demands=demands)
-    goal = objective or (Objective.sla if question.sla else Objective.max_utilisation)
-    answer, plan = _optimize(question, goal, single_path, max_changes, time_limit, seed, not as_json)
+    goal = objective or (
+        Objective.sla if question.sla and optimizer is not Optimizer.exact else Objective.max_utilisation
+    )
+    with _working(f"searching for up to {time_limit:g} s", not as_json):
+        if _is_exact(optimizer, goal, single_path, max_changes):
+            from optimizer.delay_limits import delay_limits
+            from optimizer.exact.least_utilisation import UtilisationLimits
+            from optimizer.exact_answers import answer_exactly
+
+            limit_s = delay_limits(question, max_delay or (), max_stretch)
+            limits = UtilisationLimits(time_limit, seed, single_path, realisable, max_changes, limit_s)
+            answer, plan = answer_exactly(question, limits)
+        elif realisable or max_delay or max_stretch is not None:
+            raise InputError(
+                "--realisable, --max-delay, --max-stretch",
+                "do not go with this search",
+                "use --objective max-utilisation, and --max-changes without --single-path",
+            )
+        else:
+            answer, plan = _optimize(question, goal, single_path, max_changes, time_limit, seed)
     if out is not None:
         try:
             out.write_text(json.dumps(plan, indent=1) + "\n")
@@ -85,6 +113,15 @@ def optimize(
         raise typer.Exit(1)
 
 
+def _is_exact(optimizer: Optimizer, goal: Objective, single_path: bool, max_changes: int | None) -> bool:
+    """Whether the exact search answers; InputError where it was asked for and cannot."""
+    can = goal is Objective.max_utilisation and not (single_path and max_changes is not None)
+    if optimizer is Optimizer.exact and not can:
+        problem = "searches for no SLA goals" if goal is Objective.sla else "does not bound changes of single paths"
+        raise InputError("--optimizer", f"'exact' {problem}", "use auto or local-search")
+    return can and optimizer in (Optimizer.auto, Optimizer.exact)
+
+
 def _optimize(
     question: Scenario,
     objective: Objective,
@@ -92,50 +129,30 @@ def _optimize(
     max_changes: int | None,
     time_limit_s: float,
     seed: int,
-    progress: bool,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The answer of ``optimize --json`` and the plan's JSON."""
-    from rich.console import Console
-
+    """The answer of ``optimize --json`` and the plan's JSON by local search."""
     from gnn_model.analytic import AnalyticPredictor
     from optimizer.bounds import utilisation_lower_bound
     from optimizer.candidates import CandidatePaths, UsableLinks
-    from optimizer.goals import class_goals, experienced_values, goal_table, violated_demands
+    from optimizer.exact_answers import answer_json
+    from optimizer.goals import class_goals, goal_table
     from optimizer.local_search import SearchLimits, search
-    from topology_sync.plan import RoutingPlan
-    from topology_sync.plan_json import plan_routes, plan_to_json
-    from topology_sync.scenario_json import scenario_to_json
 
     table = goal_table(question.traffic, class_goals(question.sla))
     searched = table if objective is Objective.sla else goal_table(question.traffic, ())
     candidates = CandidatePaths(question.topology, UsableLinks.all_of(question.topology))
     limits = SearchLimits(time_limit_s, max_changes, single_path=single_path, seed=seed)
-    with (
-        Console(stderr=True).status(f"searching for up to {time_limit_s:g} s", refresh_per_second=4)
-        if progress
-        else _quiet()
-    ):
-        result = search(question, searched, AnalyticPredictor(), candidates, limits)
-        bound = utilisation_lower_bound(question.topology, question.traffic, time_s=max(0.1, 0.1 * time_limit_s))
-    maximum = result.routing.max_utilisation(question.traffic, question.topology)
-    counts = [
-        int(violated_demands(experienced_values(prediction, table), table).sum())
-        for prediction in (result.before, result.after)
-    ]
-    answer = {
-        "max_utilisation": maximum,
-        "max_utilisation_before": question.routing.max_utilisation(question.traffic, question.topology),
-        "lower_bound": bound,
-        "gap": maximum / bound - 1.0 if bound > 0 else None,
-        "changed_demands": len(result.changed),
-        "seconds": result.seconds,
-        "optimizer": "local-search",
-        "objective": objective.value,
-        "sla": {"violated_before": counts[0], "violated_after": counts[1]},
-        "routing": scenario_to_json(question.with_routing(result.routing))["routing"],
-    }
-    routes = plan_routes(question, result.routing, result.changed)
-    return answer, plan_to_json(RoutingPlan(f"optimize-{question.name}", 0, routes))
+    result = search(question, searched, AnalyticPredictor(), candidates, limits)
+    bound = utilisation_lower_bound(question.topology, question.traffic, time_s=max(0.1, 0.1 * time_limit_s))
+    return answer_json(
+        question,
+        result.routing,
+        bound,
+        result.seconds,
+        "local-search",
+        objective.value,
+        (result.before, result.after),
+    )
 
 
 def status(api: ApiOption = DEFAULT_API, token_file: TokenOption = None, as_json: JsonOption = False) -> None:
@@ -217,8 +234,15 @@ def _call(method: str, api: str, path: str, token_file: Path | None) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    yield
+def _working(what: str, shown: bool) -> Iterator[None]:
+    """Show on a terminal that something is being done."""
+    from rich.console import Console
+
+    if not shown:
+        yield
+        return
+    with Console(stderr=True).status(what, refresh_per_second=4):
+        yield
 
 
 def _show_answer(answer: dict[str, Any], out: Path | None) -> None:

@@ -80,7 +80,7 @@ def test_goals_that_cannot_be_met_exit_with_one(file: Path, tmp_path: Path, hots
     assert json.loads(result.stdout)["sla"]["violated_after"] > 0
 
 
-@pytest.mark.parametrize("name", ["exact", "rl"])
+@pytest.mark.parametrize("name", ["rl"])
 def test_optimizers_that_are_not_here_are_refused(file: Path, name: str) -> None:
     result = call("optimize", file, "--optimizer", name)
     assert isinstance(result.exception, InputError)
