@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optimizer.candidates import CandidatePaths, UsableLinks
+from optimizer.exact.least_utilisation import UtilisationLimits, least_utilisation
 from optimizer.goals import class_goals, goal_table
 from optimizer.local_search import SearchLimits, search
 from optimizer.sla_suite import CLASSES, JUDGING_SEED, Problem, simulated, violated
@@ -80,12 +81,16 @@ def _hops_to(scenario: Scenario, target: int) -> list[int]:
     return hops
 
 
-def local_search_on(predictor: Callable[[], Predictor], objective: str = "sla") -> Method:
-    """The optimizer's local search, judged on the way by ``predictor``; ``max-utilisation`` ignores the goals."""
+def optimal_utilisation(scenario: Scenario, time_s: float, seed: int) -> Routing:
+    """Least maximum utilisation (a linear programme, with splitting), whatever the goals."""
+    return least_utilisation(scenario, UtilisationLimits(time_s, seed, near_present=False)).routing
+
+
+def local_search_on(predictor: Callable[[], Predictor]) -> Method:
+    """The optimizer's local search, judged on the way by ``predictor``."""
 
     def method(scenario: Scenario, time_s: float, seed: int) -> Routing:
-        goals = class_goals(scenario.sla) if objective == "sla" else ()
-        table = goal_table(scenario.traffic, goals)
+        table = goal_table(scenario.traffic, class_goals(scenario.sla))
         candidates = CandidatePaths(scenario.topology, UsableLinks.all_of(scenario.topology))
         return search(scenario, table, predictor(), candidates, SearchLimits(time_s, seed=seed)).routing
 
@@ -107,7 +112,7 @@ def _gnn() -> Predictor:
 METHODS: dict[str, Method] = {
     "shortest-path": shortest_paths,
     "ecmp": equal_cost_paths,
-    "least-utilisation": local_search_on(_analytic, "max-utilisation"),
+    "lp-optimum": optimal_utilisation,
     "local-search-analytic": local_search_on(_analytic),
     "local-search-gnn": local_search_on(_gnn),
 }
