@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import typer
+from typer.testing import CliRunner
 
 from gnn_model.analytic import AnalyticPredictor
+from gnn_model.dataset.generate import generate
+from gnn_model.dataset.recipe import DatasetRecipe
 from gnn_model.evaluation import LabelledScenario, evaluate
 from gnn_model.fully_connected import (
     FixedTopology,
@@ -20,8 +25,9 @@ from gnn_model.fully_connected import (
     save_fully_connected,
 )
 from gnn_model.fully_connected_training import FullyConnectedTraining, train_fully_connected
+from gnn_model.learning_commands import register
 from gnn_model.model_file import ModelFileError
-from topology_sync.errors import ConfigurationError, ScenarioError
+from topology_sync.errors import ConfigurationError, InputError, ScenarioError
 from topology_sync.paths import fewest_hops_routing, k_shortest_paths
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
@@ -145,3 +151,28 @@ def test_what_it_cannot_do_is_said_in_one_line(tmp_path: Path, one_link: Callabl
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(ModelFileError, match="cannot be read"):
         load_fully_connected(path)
+
+
+def test_from_the_command_line(tmp_path: Path) -> None:
+    """A data set of one topology, training, judging, and the refusal of a missing file."""
+    program = typer.Typer()
+    register(program)
+    recipe = DatasetRecipe(
+        topologies=("topohub:sndlib/abilene",), schedulers=("fifo",), classes=(1, 1), demands=30, max_hops=10_000
+    )
+    data = tmp_path / "data"
+    generate(data, recipe, seed=1, samples=3)
+    out = tmp_path / "run"
+    run = CliRunner()
+    result = run.invoke(
+        program, ["train", str(data), "--model", "fully-connected", "--out", str(out), "--epochs", "2", "--json"]
+    )
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert answer["samples"] == 3
+    judged = ["evaluate", str(data), "--format", "dataset", "--predictor", "fully-connected", "--json"]
+    result = run.invoke(program, [*judged, "--weights", answer["weights"]])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["delay_mape"] == pytest.approx(answer["fit"]["delay_mape"], rel=1e-4)
+    with pytest.raises(InputError, match="--weights"):
+        run.invoke(program, judged, catch_exceptions=False)
