@@ -79,7 +79,7 @@ SOURCES = (
     *("topohub:sndlib/geant", "topohub:sndlib/france", "topohub:sndlib/india35", "topohub:sndlib/germany50"),
     *("gabriel:20", "gabriel:40", "gabriel:70", "gabriel:100", "waxman:30", "waxman:60", "powerlaw:50", "ring:24"),
 )
-ENTRIES = 44
+ENTRIES = 40
 
 
 def entries() -> tuple[Entry, ...]:
