@@ -66,12 +66,7 @@ def train_fully_connected(
     model = FullyConnected(slots, config.width)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     schedule = TrainingConfig(learning_rate=config.learning_rate, final_learning_rate=config.final_learning_rate)
-    order = torch.cat(
-        [
-            torch.randperm(len(samples), generator=torch.Generator().manual_seed(config.seed * 100_003 + epoch))
-            for epoch in range(config.epochs)
-        ]
-    ).split(config.batch)
+    order = _batches(len(samples), config)
     about = {"config": dataclasses.asdict(config), "samples": len(samples)}
     done = 0
     if path is not None and path.exists():
@@ -99,6 +94,15 @@ def train_fully_connected(
             checkpoint.save(path, model, {}, optimizer, {**about, "step": step})
             saved = time.monotonic()
     return model.eval(), topology
+
+
+def _batches(samples: int, config: FullyConnectedTraining) -> list[Tensor]:
+    """Samples of every step, shuffled anew in each epoch."""
+    result = []
+    for epoch in range(config.epochs):
+        shuffled = torch.randperm(samples, generator=torch.Generator().manual_seed(config.seed * 100_003 + epoch))
+        result += [shuffled[start : start + config.batch] for start in range(0, samples, config.batch)]
+    return result
 
 
 def _labels(sample: LabelledScenario, slots: int) -> Tensor:

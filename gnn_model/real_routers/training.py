@@ -112,7 +112,7 @@ def _step(
     bounded = torch.where(ratio < 3, (ratio - 1).abs(), 2 + (ratio / 3).log())
     loss = (1 - percentage) * logarithm + percentage * bounded.mean()
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
     if bool(torch.isfinite(norm)):
         optimizer.step()
