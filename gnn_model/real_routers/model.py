@@ -81,10 +81,10 @@ class RouterNet(nn.Module):
         self.hop_projection = nn.Linear(len(HOP_FEATURES), 3 * width)
         self.recurrence = nn.Linear(width, 3 * width)
         self.update = nn.GRUCell(width, width)
-        last = nn.Linear(width, 1)
+        first, last = nn.Linear(2 * width, width), nn.Linear(width, 1)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-        self.readout = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), last)
+        self.readout = nn.Sequential(first, nn.SiLU(), last)
 
     def forward(self, batch: RouterBatch) -> Tensor:
         """Some rounds of message along the flows, aggregation (mean by packets) and update of links."""
