@@ -32,7 +32,7 @@ class FullyConnectedTraining:
 
     width: int = 256
     slots: int | None = None
-    epochs: int = 150
+    epochs: int = 80
     batch: int = 32
     learning_rate: float = 1e-3
     final_learning_rate: float = 1e-5
