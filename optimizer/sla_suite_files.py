@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,21 @@ from topology_sync.plan import RoutingPlan
 from topology_sync.plan_json import plan_from_json, plan_routes, plan_to_json, routing_with_plan
 from topology_sync.scenario_json import read_scenario
 
+FORMAT = "routewright-suite/1"
 MANIFEST = Path(__file__).parent / "sla_suite.json"
+
+
+def read_manifest(path: Path = MANIFEST) -> dict[str, dict[str, Any]]:
+    """Rows of the manifest by name; none where it is not there."""
+    if not path.exists():
+        return {}
+    return {row["name"]: row for row in json.loads(path.read_text("utf-8"))["problems"]}
+
+
+def write_manifest(rows: Mapping[str, dict[str, Any]], path: Path = MANIFEST) -> None:
+    """Write the rows in the order of their names."""
+    problems = [rows[name] for name in sorted(rows)]
+    path.write_text(json.dumps({"format": FORMAT, "problems": problems}, indent=1) + "\n", "utf-8")
 
 
 def write_problem(entry: Entry, folder: Path, expected: dict[str, Any] | None = None) -> dict[str, Any]:

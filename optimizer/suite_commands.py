@@ -28,9 +28,7 @@ def register(app: typer.Typer) -> None:
 def generate_command(
     folder: DirectoryArgument,
     only: OnlyOption = "",
-    manifest: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a manifest instead of comparing with the shipped one.")
-    ] = None,
+    update: Annotated[bool, typer.Option("--update", help="Write the manifest instead of comparing with it.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make the problems (those that are there already are kept) and compare their checksums with the manifest.
@@ -39,24 +37,27 @@ def generate_command(
     1 where a file is not what the manifest says.
     """
     from optimizer.sla_suite import entries
-    from optimizer.sla_suite_files import MANIFEST, write_problem
+    from optimizer.sla_suite_files import read_manifest, write_manifest, write_problem
 
-    shipped = {row["name"]: row for row in json.loads(MANIFEST.read_text("utf-8"))["problems"]} if not manifest else {}
-    rows = []
+    expected = read_manifest()
+    differ, made = [], []
     for entry in entries():
         if only not in entry.name:
             continue
-        rows.append(write_problem(entry, folder, shipped.get(entry.name)))
+        row = write_problem(entry, folder, expected.get(entry.name))
+        made.append(row)
+        if row != expected.get(entry.name):
+            differ.append(entry.name)
+            if update:
+                expected[entry.name] = row
+                write_manifest(expected)
         if not as_json:
-            typer.echo(f"{entry.name}: {rows[-1]['nodes']} nodes, {rows[-1]['demands']} demands", err=True)
-    if manifest:
-        manifest.write_text(json.dumps({"format": "routewright-suite/1", "problems": rows}, indent=1) + "\n", "utf-8")
-    differ = [row["name"] for row in rows if not manifest and row["sha256"] != shipped[row["name"]]["sha256"]]
+            typer.echo(f"{entry.name}: {row['nodes']} nodes, {row['demands']} demands", err=True)
     if as_json:
-        typer.echo(json.dumps({"problems": rows, "differ": differ}))
+        typer.echo(json.dumps({"problems": made, "differ": differ}))
     else:
-        typer.echo(f"{len(rows)} problems in {folder}; not as in the manifest: {', '.join(differ) or 'none'}")
-    if differ:
+        typer.echo(f"{len(made)} problems in {folder}; not as in the manifest: {', '.join(differ) or 'none'}")
+    if differ and not update:
         raise typer.Exit(1)
 
 
