@@ -1,4 +1,4 @@
-"""``routewright bench inference``: how fast predictions are."""
+"""This room's part of ``routewright bench``; its own command is ``inference``: how fast predictions are."""
 
 from __future__ import annotations
 
@@ -7,10 +7,17 @@ from typing import Annotated
 
 import typer
 
+from gnn_model.fully_connected_commands import fully_connected_command
+from gnn_model.ns3_commands import ns3_command
+from gnn_model.real_routers.commands import real_routers_command
+
 
 def register_bench(group: typer.Typer) -> None:
     """Add to the ``bench`` group, which other rooms share."""
     group.command("inference")(inference)
+    group.command("fully-connected")(fully_connected_command)
+    group.command("ns3")(ns3_command)
+    group.command("testbed2023")(real_routers_command)
 
 
 def inference(

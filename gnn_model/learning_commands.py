@@ -31,10 +31,18 @@ class DatasetFormat(StrEnum):
     SCENARIO = "scenario"
 
 
+class ModelName(StrEnum):
+    """What ``train --model`` takes."""
+
+    GNN = "gnn"
+    FULLY_CONNECTED = "fully-connected"
+
+
 class JudgedPredictor(StrEnum):
     """What ``evaluate --predictor`` takes."""
 
     GNN = "gnn"
+    FULLY_CONNECTED = "fully-connected"
     ANALYTIC = "analytic"
     SIMULATOR = "simulator"
 
@@ -72,7 +80,7 @@ def evaluate_command(
         ),
     ] = DatasetFormat.DATANET,
     predictor: Annotated[JudgedPredictor, typer.Option(help="Who is judged.")] = JudgedPredictor.GNN,
-    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights of gnn; else those shipped.")] = None,
+    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights; else those of gnn shipped.")] = None,
     rate: RateOption = RateName.MEASURED,
     limit: Annotated[int, typer.Option(min=0, help="Judge only so many samples; 0: all.")] = 0,
     as_json: JsonOption = False,
@@ -103,6 +111,12 @@ def train_command(
         list[Path], typer.Argument(metavar="DATA...", help="Datanet directories and own data sets, searched for below.")
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the run is kept; the same again resumes it.")],
+    model: Annotated[
+        ModelName, typer.Option(help="fully-connected: the baseline, on own data sets of one topology.")
+    ] = ModelName.GNN,
+    slots: Annotated[
+        int | None, typer.Option(min=2, help="Nodes that fully-connected has room for; else those of the topology.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON of the configuration.")] = None,
     graphs: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Solved graphs, made once and used again; else OUT/graphs.")
@@ -130,6 +144,13 @@ def train_command(
     from gnn_model.training.cross_validation import cross_validate as run_folds
 
     torch.set_num_threads(threads)
+    if model is ModelName.FULLY_CONNECTED:
+        from gnn_model.fully_connected_commands import train_baseline
+
+        write = _events(out) if tensorboard else None
+        answer = train_baseline(data, out, weights, epochs, seed, slots, _progress("training", write))
+        typer.echo(json.dumps(answer, allow_nan=False) if as_json else f"wrote {answer['weights']}")
+        return
     settings = read_config(config) if config else TrainingConfig()
     settings = dataclasses.replace(
         settings,
@@ -276,6 +297,13 @@ def _scenarios(root: Path) -> Iterator[LabelledScenario]:
 
 
 def _predictor(name: JudgedPredictor, weights: Path | None) -> Predictor:
+    if name is JudgedPredictor.FULLY_CONNECTED:
+        from gnn_model.fully_connected import FullyConnectedPredictor
+        from topology_sync.errors import InputError
+
+        if weights is None:
+            raise InputError("--weights", "is missing", "name a file of `routewright train --model fully-connected`")
+        return FullyConnectedPredictor(weights)
     if name is JudgedPredictor.GNN:
         from gnn_model.gnn_predictor import GnnPredictor
 

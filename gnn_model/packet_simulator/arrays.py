@@ -35,11 +35,14 @@ DRR_MEAN_PACKETS = 2.0  # quantum of the smallest weight, in packets of the port
 
 
 class Network(NamedTuple):
-    """Ports, [ports] and [ports, queues]: seconds per bit, discipline code, packets that can wait, weights, quanta."""
+    """Ports, [ports] and [ports, queues]: seconds per bit, discipline code, packets and bits that can wait in each
+    queue (whichever is full first), weights, quanta.
+    """
 
     bit_time_s: FloatArray
     discipline: IntArray
     room: IntArray
+    room_bits: FloatArray
     weight: FloatArray
     quantum_bits: FloatArray
 
@@ -92,6 +95,7 @@ class State(NamedTuple):
     virtual_time: FloatArray
     visited: IntArray
     waiting: IntArray
+    waiting_bits: FloatArray
     head: IntArray
     tail: IntArray
     finish_tag: FloatArray
@@ -125,12 +129,15 @@ class Tallies(NamedTuple):
     queue_drops: IntArray
     queue_area_s: FloatArray
     queue_changed_s: FloatArray
-    port_busy_s: FloatArray
+    queue_busy_s: FloatArray
     hops: IntArray
 
 
-def network_of(scenario: Scenario) -> Network:
-    """Ports of the scenario; quanta from the mean packet size that its routing brings to each port."""
+def network_of(scenario: Scenario, queue_bits: FloatArray | None = None) -> Network:
+    """Ports of the scenario; quanta from the mean packet size that its routing brings to each port.
+
+    ``queue_bits`` [links]: each queue holds so many bits, whatever the number of packets.
+    """
     topology, traffic = scenario.topology, scenario.traffic
     queues = max((scheduler.queue_count for scheduler in topology.schedulers), default=1)
     flat = scenario.routing.flat
@@ -149,7 +156,11 @@ def network_of(scenario: Scenario) -> Network:
     smallest = np.min(np.where(present[topology.link_source], weight, np.inf), axis=1, initial=np.inf, keepdims=True)
     quantum = np.maximum(DRR_MEAN_PACKETS * mean_bits, 1.0)[:, None] * weight / smallest
     codes = np.array([DISCIPLINE_CODES[scheduler.discipline] for scheduler in topology.schedulers], dtype=np.int64)
-    return Network(1 / topology.capacity_bps, codes[topology.link_source], topology.queue_packets, weight, quantum)
+    # New arrays either way: the kernel is compiled again for one that is read-only.
+    room, room_bits = np.array(topology.queue_packets), np.full(links, np.inf)
+    if queue_bits is not None:
+        room, room_bits = np.full(links, np.iinfo(np.int64).max), np.array(queue_bits, dtype=np.float64)
+    return Network(1 / topology.capacity_bps, codes[topology.link_source], room, room_bits, weight, quantum)
 
 
 def sources_of(scenario: Scenario, routing: Routing) -> Sources:
@@ -250,6 +261,7 @@ def new_state(flows: int, ports: int, queues: int, random: npt.NDArray[np.uint64
         virtual_time=np.zeros(ports),
         visited=np.full(ports, -1, dtype=np.int64),
         waiting=np.zeros(ports * queues, dtype=np.int64),
+        waiting_bits=np.zeros(ports * queues),
         head=np.full(ports * queues, -1, dtype=np.int64),
         tail=np.full(ports * queues, -1, dtype=np.int64),
         finish_tag=np.zeros(ports * queues),
@@ -297,7 +309,7 @@ def new_tallies(flows: int, ports: int, queues: int, start_s: float) -> Tallies:
         queue_drops=np.zeros(ports * queues, dtype=np.int64),
         queue_area_s=np.zeros(ports * queues),
         queue_changed_s=np.full(ports * queues, start_s),
-        port_busy_s=np.zeros(ports),
+        queue_busy_s=np.zeros(ports * queues),
         hops=np.zeros(1, dtype=np.int64),
     )
 

@@ -163,22 +163,25 @@ def arrive(network: Network, sources: Sources, state: State, tallies: Tallies, p
             state.visited[port] = place
         serve(network, state, port, packet, now)
         return True
-    if state.waiting[queue] >= network.room[port]:
+    size = state.packet_real[packet, SIZE]
+    if state.waiting[queue] >= network.room[port] or state.waiting_bits[queue] + size > network.room_bits[port]:
         tallies.queue_drops[queue] += 1
         return False
     if network.discipline[port] == WFQ:
         weight = network.weight[port, queue - port * network.weight.shape[1]]
-        tag = max(state.virtual_time[port], state.finish_tag[queue]) + state.packet_real[packet, SIZE] / weight
+        tag = max(state.virtual_time[port], state.finish_tag[queue]) + size / weight
         state.finish_tag[queue] = tag
         state.packet_real[packet, TAG] = tag
     count_waiting(tallies, state, queue, now)
     state.following[packet] = -1
     if state.waiting[queue] == 0:
         state.head[queue] = packet
+        state.waiting_bits[queue] = 0.0  # what is left there are errors of rounding
     else:
         state.following[state.tail[queue]] = packet
     state.tail[queue] = packet
     state.waiting[queue] += 1
+    state.waiting_bits[queue] += size
     state.port_waiting[port] += 1
     return True
 
@@ -264,6 +267,7 @@ def leave(network: Network, state: State, tallies: Tallies, port: int, now: floa
     count_waiting(tallies, state, queue, now)
     state.head[queue] = state.following[packet]
     state.waiting[queue] -= 1
+    state.waiting_bits[queue] -= state.packet_real[packet, SIZE]
     state.port_waiting[port] -= 1
     serve(network, state, port, packet, now)
 
@@ -328,7 +332,8 @@ def advance(
             now = birth
         else:
             packet = state.in_service[port]
-            tallies.port_busy_s[port] += real[packet, SIZE] * network.bit_time_s[port]
+            queue = sources.hop_queue[integer[packet, HOP]]
+            tallies.queue_busy_s[queue] += real[packet, SIZE] * network.bit_time_s[port]
             tallies.hops[0] += 1
             leave(network, state, tallies, port, end)
             integer[packet, HOP] += 1

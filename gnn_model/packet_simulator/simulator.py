@@ -32,8 +32,8 @@ class Simulation(ArrayValue):
 
     Per demand [demands]: variance, median and 90th percentile of delay beside those of ``prediction``; ``rse``, the
     relative standard error of the mean delay; packets ``generated``, ``dropped``, ``delivered`` in the measured time.
-    Per queue [links, queues]: mean number of waiting packets and loss.  ``reached``: the error asked for was reached
-    within the cap on packet-hops.
+    Per queue [links, queues]: mean number of waiting packets, part of the port's time in which it sends packets of this
+    queue, and loss.  ``reached``: the error asked for was reached within the cap on packet-hops.
     """
 
     prediction: Prediction
@@ -45,6 +45,7 @@ class Simulation(ArrayValue):
     dropped: IntArray
     delivered: IntArray
     queue_waiting_packets: FloatArray
+    queue_utilisation_ratio: FloatArray
     queue_loss_ratio: FloatArray
     packet_hops: int
     simulated_s: float
@@ -84,9 +85,21 @@ class PacketSimulator:
         """Simulate each candidate with the same seed."""
         return [self.predict(scenario.with_routing(candidate)) for candidate in candidates]
 
-    def simulate(self, scenario: Scenario, progress: Callable[[float], None] | None = None) -> Simulation:
-        """Run one scenario; ``progress`` is told the part done, 0..1, several times a second."""
-        run = _Run(scenario, self.seed)
+    def simulate(
+        self,
+        scenario: Scenario,
+        progress: Callable[[float], None] | None = None,
+        queue_bits: FloatArray | None = None,
+    ) -> Simulation:
+        """Run one scenario; ``progress`` is told the part done, 0..1, several times a second.
+
+        ``queue_bits`` [links] makes buffers hold so many bits per queue instead of the topology's packets.
+        """
+        if queue_bits is not None and (
+            np.shape(queue_bits) != (scenario.topology.link_count,) or not (queue_bits >= 0).all()
+        ):
+            raise InputError("queue_bits", "is not 0 or more for each link", "give one number of bits per link")
+        run = _Run(scenario, self.seed, queue_bits)
         plan = _plan(scenario, self.max_hops)
         if plan is None:
             return run.result(Batches(scenario.traffic.demand_count), 0.0, True)
@@ -158,8 +171,8 @@ def _plan(scenario: Scenario, max_hops: int) -> _Plan | None:
 class _Run:
     """One simulation under way."""
 
-    def __init__(self, scenario: Scenario, seed: int) -> None:
-        self._network = arrays.network_of(scenario)
+    def __init__(self, scenario: Scenario, seed: int, queue_bits: FloatArray | None = None) -> None:
+        self._network = arrays.network_of(scenario, queue_bits)
         self._sources = arrays.sources_of(scenario, scenario.routing)
         self._flows = scenario.traffic.demand_count
         self._ports, self._queues = self._network.weight.shape
@@ -225,14 +238,13 @@ class _Run:
         queue_arrivals = counts.queue_arrivals.reshape(shape)
         queue_drops = counts.queue_drops.reshape(shape)
         link_arrivals = queue_arrivals.sum(axis=1)
+        busy = counts.queue_busy_s.reshape(shape) / (span or 1.0)
         prediction = Prediction(
             delay_s=float_array(mean + self.base_s),
             delay_p99_s=float_array(quantiles[2]),
             jitter_s=float_array(jitter),
             loss_ratio=float_array(loss),
-            link_utilisation_ratio=float_array(
-                np.minimum(counts.port_busy_s / span, 1.0) if span else counts.port_busy_s
-            ),
+            link_utilisation_ratio=float_array(np.minimum(busy.sum(axis=1), 1.0)),
             link_loss_ratio=float_array(queue_drops.sum(axis=1) / np.maximum(link_arrivals, 1)),
         )
         return Simulation(
@@ -245,6 +257,7 @@ class _Run:
             dropped=int_array(counts.dropped),
             delivered=int_array(delivered),
             queue_waiting_packets=float_array((area / span if span else area).reshape(shape)),
+            queue_utilisation_ratio=float_array(busy),
             queue_loss_ratio=float_array(queue_drops / np.maximum(queue_arrivals, 1)),
             packet_hops=self.hops,
             simulated_s=float(span),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
@@ -95,6 +96,47 @@ def test_saturated_queues_share_by_weight(one_link: Builder, discipline: str, sc
     result = simulate(one_link([1.5, 1.5, 1.5], 32, scheduler=scheduler))
     carried = 1.5 * (1 - result.prediction.loss_ratio)
     np.testing.assert_allclose(carried, [0.6, 0.3, 0.1], rtol=0.02)
+    np.testing.assert_allclose(result.queue_utilisation_ratio[0], [0.6, 0.3, 0.1], rtol=0.02)
+
+
+def lindley_with_bits(load: float, room_bits: float, packets: int, seed: int) -> float:
+    """Loss of one FIFO link whose buffer holds bits: packet by packet, without events."""
+    rng = np.random.default_rng(seed)
+    arrivals = np.cumsum(rng.exponential(SERVICE_S / load, packets))
+    sizes = np.where(rng.random(packets) < 0.5, 296.0, 1704.0)
+    starts: deque[tuple[float, float]] = deque()  # of waiting packets: start of service, bits
+    free_at, waiting, lost = 0.0, 0.0, 0
+    for now, bits in zip(arrivals, sizes, strict=True):
+        while starts and starts[0][0] <= now:
+            waiting -= starts.popleft()[1]
+        if free_at > now:
+            if waiting + bits > room_bits:
+                lost += 1
+                continue
+            starts.append((free_at, bits))
+            waiting += bits
+        free_at = max(free_at, now) + bits * SERVICE_S / 1000
+    return lost / packets
+
+
+def test_a_buffer_of_bits_refuses_large_packets_first() -> None:
+    topology = Topology.from_links(["a", "b"], [Link("a", "b", 1e6)])
+    traffic = TrafficMatrix.from_demands(
+        [Demand("a", "b", 9e5, packet_bits_mean=1000, packet_size=PacketSize("bimodal"))], topology.node_index
+    )
+    scenario = Scenario("bits", topology, traffic, Routing(((PathShare((0,)),),)))
+    simulator = PacketSimulator(relative_error=1e-6, max_hops=1_000_000)
+    lost = simulator.simulate(scenario, queue_bits=np.array([5000.0])).prediction.loss_ratio[0]
+    assert lost == pytest.approx(lindley_with_bits(0.9, 5000.0, 150_000, 1), rel=0.05)
+    with pytest.raises(InputError, match="queue_bits"):
+        simulator.simulate(scenario, queue_bits=np.zeros(2))
+
+
+def test_bits_of_equal_packets_are_packets(one_link: Builder) -> None:
+    scenario = one_link([0.9, 0.3], 7, PacketSize("constant"), weighted("strict"))
+    simulator = PacketSimulator(relative_error=1e-6, max_hops=100_000)
+    size = scenario.traffic.packet_bits_mean[0]
+    assert simulator.simulate(scenario, queue_bits=np.full(1, 7.5 * size)) == simulator.simulate(scenario)
 
 
 @pytest.mark.parametrize("model", ["poisson", "cbr", "onoff", "autocorrelated", "modulated"])

@@ -1,0 +1,122 @@
+"""``routewright suite``: SLA problems made from seeds, and the packet simulator's judgement of routings for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from optimizer.sla_suite import Problem
+
+DirectoryArgument = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the suite.")]
+OnlyOption = Annotated[str, typer.Option(help="Only problems whose name contains this.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group ``suite`` to the program."""
+    group = typer.Typer(help="SLA problems made from seeds, judged packet by packet.", no_args_is_help=True)
+    group.command("generate")(generate_command)
+    group.command("judge")(judge_command)
+    app.add_typer(group, name="suite")
+
+
+def generate_command(
+    folder: DirectoryArgument,
+    only: OnlyOption = "",
+    update: Annotated[bool, typer.Option("--update", help="Write the manifest instead of comparing with it.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the problems (those that are there already are kept) and compare their checksums with the manifest.
+
+    DIR/NAME.json is a scenario routed by fewest hops, DIR/solutions/NAME.json the plan of a known solution.  Exit code
+    1 where a file is not what the manifest says.
+    """
+    from optimizer.sla_suite import entries
+    from optimizer.sla_suite_files import read_manifest, write_manifest, write_problem
+
+    expected = read_manifest()
+    differ, made = [], []
+    for entry in entries():
+        if only not in entry.name:
+            continue
+        row = write_problem(entry, folder, expected.get(entry.name))
+        made.append(row)
+        if row != expected.get(entry.name):
+            differ.append(entry.name)
+            if update:
+                expected[entry.name] = row
+                write_manifest(expected)
+        if not as_json:
+            typer.echo(f"{entry.name}: {row['nodes']} nodes, {row['demands']} demands", err=True)
+    if as_json:
+        typer.echo(json.dumps({"problems": made, "differ": differ}))
+    else:
+        typer.echo(f"{len(made)} problems in {folder}; not as in the manifest: {', '.join(differ) or 'none'}")
+    if differ and not update:
+        raise typer.Exit(1)
+
+
+def judge_command(
+    folder: DirectoryArgument,
+    method: Annotated[
+        list[str] | None, typer.Option(help="Who routes; several times. Without it: all that are there.")
+    ] = None,
+    plans: Annotated[
+        list[str] | None, typer.Option(metavar="LABEL=DIR", help="Plans of others: DIR/NAME.json for every problem.")
+    ] = None,
+    time_limit: Annotated[float, typer.Option(min=0.01, help="Seconds that a search has for each problem.")] = 10.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the searches.")] = 1,
+    only: OnlyOption = "",
+    half: Annotated[str, typer.Option(help="train, test or both.")] = "both",
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Results so far; the same command again goes on.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Count the demands whose promises are broken under each method's routing, as the packet simulator sees it."""
+    from optimizer.sla_suite import totals
+    from optimizer.sla_suite_judging import Judge, table
+    from topology_sync.errors import InputError
+
+    if half not in ("train", "test", "both"):
+        raise InputError("--half", f"is '{half}'", "give train, test or both")
+    judge = Judge(method, plans or [], time_limit, seed)
+    done = _results(out)
+    for problem in _problems(folder, only, half):
+        for name in judge.methods_of(problem):
+            key = f"{problem.entry.name} {name} {time_limit:g} {seed}"
+            if key in done:
+                continue
+            done[key] = judge.row(problem, name)
+            if out is not None:
+                out.write_text(json.dumps(done, indent=1) + "\n", "utf-8")
+            typer.echo(f"{problem.entry.name}: {name} leaves {done[key]['violated']}", err=True)
+    rows = [row for key, row in done.items() if key.endswith(f" {time_limit:g} {seed}")]
+    methods = {
+        name: totals([row for row in rows if row["method"] == name])
+        for name in dict.fromkeys(r["method"] for r in rows)
+    }
+    typer.echo(
+        json.dumps({"time_limit_s": time_limit, "methods": methods, "rows": rows}) if as_json else table(methods)
+    )
+
+
+def _problems(folder: Path, only: str, half: str) -> Iterator[Problem]:
+    from optimizer.sla_suite import entries
+    from optimizer.sla_suite_files import read_problem
+
+    for entry in entries():
+        if only in entry.name and half in ("both", "test" if entry.test else "train"):
+            yield read_problem(entry, folder)
+
+
+def _results(out: Path | None) -> dict[str, Any]:
+    if out is None or not out.exists():
+        return {}
+    found: dict[str, Any] = json.loads(out.read_text("utf-8"))
+    return found
