@@ -119,11 +119,13 @@ def failures(
     """One row per cable: violated demands on the detours and after the search, how long the whole answer took, and when
     the first plan that keeps every promise was judged (None: there was none).
     """
+    from optimizer.exact.warm_up import warm_up
     from optimizer.local_search import SearchLimits
     from optimizer.what_if import Changes
     from optimizer.what_if_answer import answer_question, situation_before
     from optimizer.what_if_changes import all_cables
 
+    warm_up()
     before = situation_before(scenario, predictor)
     names = scenario.topology.node_names
     for number, cable in enumerate(all_cables(scenario.topology)[:first]):
@@ -133,7 +135,7 @@ def failures(
             before,
             Changes(failed_links=frozenset(cable)),
             predictor,
-            limits=SearchLimits(time_limit_s, seed=1 + number),
+            limits=SearchLimits(time_limit_s, seed=1 + number, from_balanced=True),
             searcher=watched,
         )
         seconds = time.perf_counter() - began
@@ -141,7 +143,7 @@ def failures(
         met = not answer.reoptimised.violated.any()
         violated_longer = None
         if not met:
-            limits = SearchLimits(time_limit_s * LONGER, seed=1 + number)
+            limits = SearchLimits(time_limit_s * LONGER, seed=1 + number, from_balanced=True)
             longer = answer_question(before, Changes(failed_links=frozenset(cable)), predictor, limits=limits)
             violated_longer = int(longer.final.violated.sum())
         yield {

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from gnn_model.predictor import Prediction, Predictor
+from optimizer.balanced_opening import balanced_openings
 from optimizer.candidates import CandidatePaths
 from optimizer.displaced import demands_over, displaced_demands
 from optimizer.goals import GoalTable, Score, excess_ratios, experienced_values, predicted_violation
@@ -32,18 +33,24 @@ HOT_LINKS = 6
 GREEDY_DEPTH = 8
 UNNEEDED_TOLERANCE = 0.01  # a change that lowers the maximum utilisation by less than this in all is taken back
 PRUNE_TIME_SHARE = 0.25
+OPENING_TIME_SHARE = 0.2
 SMALLEST_GAIN = 1e-6
 
 
 @dataclass(frozen=True)
 class SearchLimits:
-    """``max_changes`` None means any number; ``frozen`` demands keep their paths unless those are broken."""
+    """``max_changes`` None means any number; ``frozen`` demands keep their paths unless those are broken.
+
+    ``from_balanced``: where promises are broken and any demand may move, begin at the routing that is exact about
+    utilisation if that breaks less (``balanced_opening``; load its kernels before a clock starts).
+    """
 
     time_s: float = 1.0
     max_changes: int | None = None
     frozen: frozenset[int] = frozenset()
     single_path: bool = False
     seed: int = 1
+    from_balanced: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +118,8 @@ class _Search:
         start_score = Score(predicted_violation(before, full_table), self._max_utilisation(self.start), 0)
         self._take(self.routing, prediction)
         search_deadline = began + self.limits.time_s * (1.0 - PRUNE_TIME_SHARE)
+        if self.limits.from_balanced and self.violation > 0 and not stranded:
+            self._open_balanced()
         self._mend(search_deadline)
         self._lower_maximum(search_deadline)
         self._take_back()
@@ -166,6 +175,21 @@ class _Search:
         self.judging = MoveJudging(self.scenario, self.table, self.predictor)
 
     # SLA violations
+
+    def _open_balanced(self) -> None:
+        """Stand on a routing of least maximum utilisation where it breaks less than the present one."""
+        if self.limits.max_changes is not None or self.limits.frozen:
+            return
+        time_s = OPENING_TIME_SHARE * self.limits.time_s
+        openings = balanced_openings(
+            self.scenario.with_routing(self.routing),
+            self.candidates.usable,
+            time_s,
+            self.limits.seed,
+            self.limits.single_path,
+        )
+        if openings:
+            self._take_best(openings)
 
     def _mend(self, deadline: float) -> None:
         """Best-improvement descent on the violation score; where single moves fail, a few steps deep."""

@@ -155,6 +155,7 @@ def _search(
     """The answer of ``optimize --json`` and the plan's JSON by local search, with or without learned proposals."""
     from optimizer.bounds import utilisation_lower_bound
     from optimizer.candidates import CandidatePaths, UsableLinks
+    from optimizer.exact.warm_up import warm_up
     from optimizer.exact_answers import answer_json
     from optimizer.goals import class_goals, goal_table
     from optimizer.local_search import SearchLimits
@@ -162,7 +163,8 @@ def _search(
     table = goal_table(question.traffic, class_goals(question.sla))
     searched = table if objective is Objective.sla else goal_table(question.traffic, ())
     candidates = CandidatePaths(question.topology, UsableLinks.all_of(question.topology))
-    limits = SearchLimits(time_limit_s, max_changes, single_path=single_path, seed=seed)
+    limits = SearchLimits(time_limit_s, max_changes, single_path=single_path, seed=seed, from_balanced=True)
+    warm_up()
     search, name = _search_of(optimizer)
     result = search(question, searched, predictor, candidates, limits)
     bound = utilisation_lower_bound(question.topology, question.traffic, time_s=max(0.1, 0.1 * time_limit_s))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -86,23 +87,40 @@ def optimal_utilisation(scenario: Scenario, time_s: float, seed: int) -> Routing
     return least_utilisation(scenario, UtilisationLimits(time_s, seed, near_present=False)).routing
 
 
-def local_search_on(predictor: Callable[[], Predictor]) -> Method:
-    """The optimizer's local search, judged on the way by ``predictor``."""
+def local_search_on(predictor: Callable[[], Predictor], from_balanced: bool = False) -> Method:
+    """The optimizer's local search, judged on the way by ``predictor``, from shortest or from balanced paths."""
 
     def method(scenario: Scenario, time_s: float, seed: int) -> Routing:
         table = goal_table(scenario.traffic, class_goals(scenario.sla))
         candidates = CandidatePaths(scenario.topology, UsableLinks.all_of(scenario.topology))
-        return search(scenario, table, predictor(), candidates, SearchLimits(time_s, seed=seed)).routing
+        limits = SearchLimits(time_s, seed=seed, from_balanced=from_balanced)
+        return search(scenario, table, predictor(), candidates, limits).routing
 
     return method
 
 
+def learned_proposals_on(predictor: Callable[[], Predictor]) -> Method:
+    """The shipped policy's proposals inside the same search, from shortest paths."""
+
+    def method(scenario: Scenario, time_s: float, seed: int) -> Routing:
+        from optimizer.rl.proposer import shipped_policy_search
+
+        table = goal_table(scenario.traffic, class_goals(scenario.sla))
+        candidates = CandidatePaths(scenario.topology, UsableLinks.all_of(scenario.topology))
+        limits = SearchLimits(time_s, seed=seed, from_balanced=True)
+        return shipped_policy_search()(scenario, table, predictor(), candidates, limits).routing
+
+    return method
+
+
+@functools.cache
 def _analytic() -> Predictor:
     from gnn_model.analytic import AnalyticPredictor
 
     return AnalyticPredictor()
 
 
+@functools.cache
 def _gnn() -> Predictor:
     from gnn_model.gnn_predictor import GnnPredictor
 
@@ -115,6 +133,9 @@ METHODS: dict[str, Method] = {
     "lp-optimum": optimal_utilisation,
     "local-search-analytic": local_search_on(_analytic),
     "local-search-gnn": local_search_on(_gnn),
+    "balanced-search-analytic": local_search_on(_analytic, from_balanced=True),
+    "balanced-search-gnn": local_search_on(_gnn, from_balanced=True),
+    "rl-search-gnn": learned_proposals_on(_gnn),
 }
 """Others join by name."""
 KNOWN = "known-solution"

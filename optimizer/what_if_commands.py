@@ -74,6 +74,7 @@ def whatif(
     as_json: JsonOption = False,
 ) -> None:
     """Predict what failures, growth, drains, capacities and new links would do.  Exit code 1: a goal is missed."""
+    from optimizer.exact.warm_up import warm_up
     from optimizer.local_search import SearchLimits
     from optimizer.what_if_changes import WrittenChanges, read_changes
     from topology_sync.sources import load_scenario
@@ -96,7 +97,9 @@ def whatif(
         add_link or (),
     )
     changes = read_changes(question, written)
-    limits = SearchLimits(time_limit, max_changes, seed=seed) if reoptimize else None
+    limits = SearchLimits(time_limit, max_changes, seed=seed, from_balanced=True) if reoptimize else None
+    if limits is not None:
+        warm_up()
     if all_link_failures:
         asked = _changed_for_good(question, changes, "--all-link-failures")
         _all_failures(asked, fallback, predictor, limits, processes or os.cpu_count() or 1, plot, rows, as_json)
