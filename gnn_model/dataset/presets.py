@@ -10,7 +10,7 @@ from topology_sync.errors import ConfigurationError
 # Networks that stand in the public data sets with which the model is judged.
 NEVER_TRAINED_ON = tuple(f"topozoo/{name}" for name in ("Nsfnet", "Geant2001", "Geant2009", "Geant2010", "Geant2012"))
 TRAINED_FAMILIES = ("gabriel", "waxman", "barabasi", "ring", "powerlaw", "topohub:topozoo/*")
-CURVE_NODES = (14, 25, 50, 100, 150, 200, 300)
+CURVE_NODES = (14, 25, 50, 100, 200, 300)
 
 
 @dataclass(frozen=True)

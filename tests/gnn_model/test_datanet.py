@@ -106,6 +106,7 @@ def test_2020_layout(directory: Builder) -> None:
     scenario = sample.scenario
     assert scenario.topology.schedulers[0].discipline == "wfq"
     assert scenario.topology.schedulers[0].weights == (60.0, 30.0, 10.0)
+    assert scenario.topology.schedulers[0].variant == "datanet"
     assert [scenario.topology.schedulers[0].queue_of(name) for name in ("tos0", "tos1")] == [0, 1]
     assert scenario.topology.queue_packets.tolist() == [32] * 4
     assert [path[0].links for path in scenario.routing.paths] == [(0,), (0, 2)]

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gnn_model.graph_tensors import GraphTensors, graph_tensors
+from gnn_model.graph_tensors import QUEUE_FEATURES, GraphTensors, graph_tensors
 from topology_sync.scenario import Scenario
+from topology_sync.topology import Scheduler
+from topology_sync.traffic import Arrivals
 from topology_sync.values import float_array
 
 
@@ -87,3 +89,41 @@ def test_as_hetero_data(random_scenario: Callable[..., Scenario]) -> None:
     assert data["path", "through", "queue"].edge_index.shape == (2, len(graph.hop_queue))
     assert data["queue", "at", "link"].edge_index[1].tolist() == graph.queue_link.tolist()
     data.validate()
+
+
+def test_only_the_variant_tells_two_implementations_of_a_weighted_scheduler_apart(
+    random_scenario: Callable[..., Scenario],
+) -> None:
+    scenario = random_scenario(3)
+    schedulers = tuple(
+        Scheduler(
+            "wfq", (2.0, 1.0), tuple((name, number % 2) for number, name in enumerate(scenario.traffic.class_names))
+        )
+        for _ in scenario.topology.node_names
+    )
+    ours = replace(scenario, topology=replace(scenario.topology, schedulers=schedulers))
+    others = tuple(replace(scheduler, variant="datanet") for scheduler in schedulers)
+    theirs = replace(ours, topology=replace(ours.topology, schedulers=others))
+    left, right = graph_tensors(ours), graph_tensors(theirs)
+    column = QUEUE_FEATURES.index("datanet_weighted")
+    assert (left.queue_features[:, column] == 0).all()
+    assert (right.queue_features[:, column] == 1).all()
+    rest = [number for number in range(len(QUEUE_FEATURES)) if number != column]
+    assert np.array_equal(left.queue_features[:, rest], right.queue_features[:, rest])
+
+
+def test_bursts_are_seen_over_several_times(random_scenario: Callable[..., Scenario]) -> None:
+    """Periodic arrivals are smoother than Poisson, on-off ones burstier, the more so the longer one looks."""
+    scenario = random_scenario(5)
+    columns = [QUEUE_FEATURES.index(name) for name in QUEUE_FEATURES if name.startswith("log_dispersion_")][-3:]
+    means = {}
+    for model in ("cbr", "poisson", "onoff"):
+        arrivals = tuple(
+            Arrivals(model, on_s=20 / rate, off_s=20 / rate)  # type: ignore[arg-type]
+            for rate in np.maximum(scenario.traffic.packets_per_s, 1e-9)
+        )
+        graph = graph_tensors(replace(scenario, traffic=replace(scenario.traffic, arrivals=arrivals)))
+        means[model] = graph.queue_features[:, columns].mean(axis=0)
+    assert (means["cbr"] < 0).all()
+    assert np.allclose(means["poisson"], 0)
+    assert 0 < means["onoff"][0] < means["onoff"][1] < means["onoff"][2]

@@ -11,7 +11,7 @@ from topology_sync.paths import k_shortest_paths
 from topology_sync.plan import TransactionReport
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario, SlaGoal
-from topology_sync.topology import Link, Scheduler, Topology
+from topology_sync.topology import SCHEDULER_VARIANTS, Link, Scheduler, Topology
 from topology_sync.traffic import ARRIVAL_MODELS, Arrivals, Demand, PacketSize, TrafficMatrix
 from topology_sync.values import bool_array, float_array, int_array
 
@@ -47,7 +47,8 @@ def _schedulers(draw: st.DrawFn) -> Scheduler:
     queues = draw(st.integers(1, 4))
     weights = tuple(draw(st.lists(positive, min_size=queues, max_size=queues)))
     classes = draw(st.lists(st.sampled_from(CLASSES), unique=True))
-    return Scheduler(discipline, weights, tuple((name, draw(st.integers(0, queues - 1))) for name in classes))
+    mapping = tuple((name, draw(st.integers(0, queues - 1))) for name in classes)
+    return Scheduler(discipline, weights, mapping, draw(st.sampled_from(SCHEDULER_VARIANTS)))
 
 
 schedulers = st.just(Scheduler()) | _schedulers()

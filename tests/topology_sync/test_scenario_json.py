@@ -70,6 +70,18 @@ def test_missing_keys_take_the_defaults() -> None:
     assert scenario.sla == (SlaGoal("voice", 0.03, 99.0, None, 0.001),)
 
 
+def test_the_variant_of_a_scheduler_is_written_only_where_it_is_not_the_standard_one() -> None:
+    data = example()
+    data["topology"]["nodes"][0] |= {"scheduler": "wfq", "weights": [2.0, 1.0]}
+    assert scenario_from_json(data).topology.schedulers[0].variant == "standard"
+    assert "variant" not in scenario_to_json(scenario_from_json(data))["topology"]["nodes"][0]
+    data["topology"]["nodes"][0]["variant"] = "datanet"
+    assert scenario_from_json(data).topology.schedulers[0].variant == "datanet"
+    data["topology"]["nodes"][0]["variant"] = "other"
+    with pytest.raises(ScenarioError, match="standard, datanet"):
+        scenario_from_json(data)
+
+
 def test_demands_without_routing_take_fewest_hops_over_the_larger_parallel_link() -> None:
     scenario = scenario_from_json(example())
     assert scenario.routing.paths[0] == (PathShare((8, 4)),)
