@@ -166,7 +166,9 @@ def train_command(
         answer = run_folds(judged, settings, out, cross_validate, progress, added)
         typer.echo(json.dumps(answer) if as_json else _fold_table(answer))
         return
-    answer = _train_all([*judged, *added], settings, out, weights or out / "routenet.safetensors", write, rate)
+    named = [*(path.name for path in data), *(f"--extra {path.name}" for path in extra or [])]
+    command = f"routewright train {' '.join(named)} --rate {rate.value} (configuration below)"
+    answer = _train_all([*judged, *added], settings, out, weights or out / "routenet.safetensors", write, command)
     typer.echo(json.dumps(answer) if as_json else f"wrote {answer['weights']}")
 
 
@@ -176,7 +178,7 @@ def _train_all(
     out: Path,
     weights: Path,
     write: Report | None,
-    rate: RateName,
+    command: str,
 ) -> dict[str, Any]:
     import dataclasses
 
@@ -197,7 +199,7 @@ def _train_all(
         "data": {
             name: sum(graph.collection == name for graph in chosen) for name in sorted({g.collection for g in chosen})
         },
-        "rates": rate.value,
+        "command": command,
         "topologies": sorted({graph.topology_key for graph in chosen}),
         "config": dataclasses.asdict(settings),
         "seed": settings.seed,
