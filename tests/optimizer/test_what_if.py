@@ -268,12 +268,21 @@ def test_names_and_numbers_that_do_not_fit_are_refused_in_one_line(written: dict
 # all failures, upgrades
 
 
+def rounded(value: Any) -> Any:
+    """The same with nine digits: the last ones depend on which process compiled the kernels."""
+    if isinstance(value, dict):
+        return {key: rounded(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(entry) for entry in value]
+    return float(f"{value:.9g}") if isinstance(value, float) and abs(value) > 1e-12 else value
+
+
 def test_all_failures_are_the_same_over_two_processes_as_over_one() -> None:
     question = FailureQuestion(square(), two_analytic)
     one, two = (list(failure_rows(question, processes)) for processes in (1, 2))
     for row in (*one, *two):
         del row["seconds"]
-    assert one == two
+    assert rounded(one) == rounded(two)
     assert [row["link"] for row in one] == [["a", "b"], ["a", "d"], ["b", "c"], ["c", "d"]]
     assert survival(one)["failures"] == 4
     assert survival(one)["survived"] == sum(1 for row in one if not row["violated"])

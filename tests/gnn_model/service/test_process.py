@@ -8,11 +8,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gnn_model.analytic import AnalyticPredictor
+from gnn_model.predictor import Prediction
 from gnn_model.service.remote_predictor import RemotePredictor
 from gnn_model.service.tls import TlsFiles
 from tests.gnn_model.service.serving import TIMEOUT_S, free_port, ring, some_routings, wait_for
@@ -59,6 +62,14 @@ def routewright(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
+def alike(one: Prediction, other: Prediction) -> bool:
+    """The same but for the last digits, which depend on who compiled the kernels."""
+    return all(
+        np.allclose(getattr(one, field.name), getattr(other, field.name), rtol=1e-9, atol=1e-15)
+        for field in fields(Prediction)
+    )
+
+
 def test_a_killed_server_spoils_no_answer(start: Callable[..., ServerProcess]) -> None:
     """kill -9 of one of two real processes while eight callers ask."""
     scenario = ring()
@@ -76,7 +87,7 @@ def test_a_killed_server_spoils_no_answer(start: Callable[..., ServerProcess]) -
         def caller(number: int) -> None:
             while not stop.is_set():
                 try:
-                    if remote.predict_batch(scenario, routings) != expected:
+                    if not all(map(alike, remote.predict_batch(scenario, routings), expected)):
                         failures.append("another answer")
                 except Exception as error:
                     failures.append(repr(error))
@@ -99,7 +110,7 @@ def test_sigterm_ends_the_process_in_good_order(start: Callable[..., ServerProce
     server = start("--drain", "5")
     server.wait_until_it_listens()
     with RemotePredictor([server.address]) as remote:
-        assert remote.predict(ring()) == AnalyticPredictor().predict(ring())
+        assert alike(remote.predict(ring()), AnalyticPredictor().predict(ring()))
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(TIMEOUT_S) == 0
     text = server.log.read_text()
