@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gnn_model.predictor import Predictor
+import numpy as np
+
+from gnn_model.predictor import IncrementalPredictor, Predictor
 from topology_sync.errors import InputError, UnavailableError
+from topology_sync.paths import k_shortest_paths
+from topology_sync.routing import PathShare
 from topology_sync.scenario import Scenario
 from topology_sync.topology import Link, Topology
 from topology_sync.traffic import Demand, TrafficMatrix
@@ -66,8 +70,17 @@ def load_predictor(kind: str = "gnn", weights: Path | None = None, device: str =
 
 
 def warmed_up(predictor: Predictor) -> Predictor:
-    """The same after a first small prediction: what is compiled or set up once is, before anybody waits for it."""
-    predictor.predict(_small_scenario())
+    """The same after a few small questions: what is compiled or set up once is, before anybody waits for it."""
+    scenario = _small_scenario()
+    predictor.predict_batch(scenario, [scenario.routing] * 2)
+    judge = predictor.judge_of(scenario) if isinstance(predictor, IncrementalPredictor) else None
+    if judge is not None:
+        topology = scenario.topology
+        ends = int(scenario.traffic.source[0]), int(scenario.traffic.target[0])
+        ways = k_shortest_paths(topology, *ends, 2, np.ones(topology.link_count))
+        moves: list[Mapping[int, Sequence[PathShare]]] = [{0: (PathShare(way),)} for way in ways]
+        judge.judge(moves)
+        judge.accept(moves[-1])
     return predictor
 
 
@@ -83,11 +96,11 @@ def _chosen_device(device: str) -> str:
 
 
 def _small_scenario() -> Scenario:
-    """Three nodes in a row, both ways, a demand between any two of them."""
+    """Four nodes in a ring, both ways, a demand between any two of them."""
     from topology_sync.paths import fewest_hops_routing
 
-    names = ("a", "b", "c")
-    pairs = (("a", "b"), ("b", "c"))
+    names = ("a", "b", "c", "d")
+    pairs = (("a", "b"), ("b", "c"), ("c", "d"), ("d", "a"))
     topology = Topology.from_links(names, [Link(*ends, 1e7) for pair in pairs for ends in (pair, pair[::-1])])
     demands = [Demand(source, target, 1e6) for source in names for target in names if source != target]
     traffic = TrafficMatrix.from_demands(demands, topology.node_index)
