@@ -73,10 +73,12 @@ def interval_elapsed(state: LoopState, settings: SafetySettings, now_s: float) -
 
 
 def _watch(state: LoopState, snapshot: Snapshot, settings: SafetySettings) -> LoopState:
-    """Count violations, once per new snapshot."""
+    """Count violations, once per new snapshot, and for how long links have been full."""
     if snapshot.time_s <= state.last_snapshot_s:
         return state
-    state = replace(state, last_snapshot_s=snapshot.time_s)
+    full_since_s = snapshot.time_s if state.full_since_s is None else state.full_since_s
+    full = snapshot.max_utilisation >= settings.better_plan_min_utilisation
+    state = replace(state, last_snapshot_s=snapshot.time_s, full_since_s=full_since_s if full else None)
     if snapshot.violation > EPSILON:
         first = snapshot.time_s if state.first_violation_s is None else state.first_violation_s
         return replace(
@@ -136,7 +138,8 @@ def _trigger(state: LoopState, snapshot: Snapshot, settings: SafetySettings, now
     if snapshot.displaced and not held_down("maintenance"):
         return Trigger("maintenance", snapshot.time_s, now_s)
     due = state.last_look_s is None or now_s - state.last_look_s >= settings.better_plan_interval_s
-    full = snapshot.max_utilisation >= settings.better_plan_min_utilisation
+    # traffic that is just growing is no state to plan for: full links must last as long as violations
+    full = state.full_since_s is not None and now_s - state.full_since_s >= settings.hold_s
     if due and full and snapshot.violation <= EPSILON and not held_down("better_plan"):
         return Trigger("better_plan", snapshot.time_s, now_s)
     return None

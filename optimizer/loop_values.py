@@ -172,7 +172,11 @@ class HoldDown:
 
 @dataclass(frozen=True)
 class LoopState:
-    """Everything the loop remembers.  ``measured_before`` is the violation score when the plan was applied."""
+    """Everything the loop remembers.
+
+    ``measured_before`` is the violation score when the plan was applied; since ``full_since_s`` some link has been full
+    enough for a better plan to be worth a look.
+    """
 
     mode: Mode
     phase: Phase = "observing"
@@ -192,6 +196,7 @@ class LoopState:
     last_applied_s: float | None = None
     last_kept: int | None = None
     last_look_s: float | None = None
+    full_since_s: float | None = None
     demand_changed_s: Mapping[Key, float] = field(default_factory=dict)
     hold_downs: Mapping[TriggerKind, HoldDown] = field(default_factory=dict)
 

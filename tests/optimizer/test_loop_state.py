@@ -199,16 +199,27 @@ def test_a_better_plan_needs_a_full_network_and_a_clear_gain() -> None:
     state = LoopState(mode="auto")
     state, actions = advance(state, Observation(seen(1.0, max_utilisation=0.3)), SAFETY, 1.0)
     assert actions == ()
-    state, actions = advance(state, Observation(seen(2.0, max_utilisation=0.8)), SAFETY, 2.0)
+    for time_s in (2.0, 4.0, 6.0):
+        state, actions = advance(state, Observation(seen(time_s, max_utilisation=0.8)), SAFETY, time_s)
+        assert actions == ()
+    state, actions = advance(state, Observation(seen(7.0, max_utilisation=0.8)), SAFETY, 7.0)
     search = actions[0]
     assert isinstance(search, StartSearch)
     assert search.trigger.kind == "better_plan"
     small = replace(plan(search, 0.0, 0.0), before=Score(0, 0.80, 0), after=Score(0, 0.75, 1))
-    _, actions = advance(state, Observation(seen(3.0, max_utilisation=0.8), small), SAFETY, 3.0)
+    _, actions = advance(state, Observation(seen(8.0, max_utilisation=0.8), small), SAFETY, 8.0)
     assert isinstance(actions[0], Close)
     large = replace(small, after=Score(0, 0.6, 1))
-    _, actions = advance(state, Observation(seen(3.0, max_utilisation=0.8), large), SAFETY, 3.0)
+    _, actions = advance(state, Observation(seen(8.0, max_utilisation=0.8), large), SAFETY, 8.0)
     assert isinstance(actions[0], Apply)
+
+
+def test_links_that_are_full_for_a_moment_are_no_reason_for_a_better_plan() -> None:
+    """Traffic that is just growing breaks a promise next, or is gone again: neither is a state to plan for."""
+    state = LoopState(mode="auto")
+    for time_s, utilisation in ((1.0, 0.8), (3.0, 0.9), (5.0, 0.3), (7.0, 0.9), (9.0, 0.9), (11.0, 0.9)):
+        state, actions = advance(state, Observation(seen(time_s, max_utilisation=utilisation)), SAFETY, time_s)
+        assert actions == ()
 
 
 step = st.fixed_dictionaries(
