@@ -23,6 +23,7 @@ from deploy.configuration_checks import (
 )
 from gnn_model.service.process import ServerSettings
 from gnn_model.service.tls import TlsFiles
+from optimizer.moving_traffic.forecast import ForecastSettings
 from optimizer.settings import (
     ClassGoal,
     MaintenanceSettings,
@@ -125,6 +126,15 @@ class PredictorSection(Section):
     """true: ``routewright run`` starts the server itself, at ``address``, which must be on this machine."""
 
 
+class ForecastSection(Section):
+    """For which rates plans are made where demands are rising."""
+
+    horizon_s: float = Field(default=30.0, ge=0, le=3600)
+    """How far ahead a plan looks; 0 plans for the rates as measured."""
+    margin: float = Field(default=1.0, ge=0, le=10)
+    """Standard deviations added for what a steady rise does not explain."""
+
+
 class MaintenanceSection(Section):
     """What must carry no transit traffic for now."""
 
@@ -209,6 +219,7 @@ class Configuration(Section):
     objective: ObjectiveSection = ObjectiveSection()
     safety: SafetySection = SafetySection()
     predictor: PredictorSection = PredictorSection()
+    forecast: ForecastSection = ForecastSection()
     maintenance: MaintenanceSection = MaintenanceSection()
     southbound: SouthboundSection = SouthboundSection()
     api: ApiSection = ApiSection()
@@ -288,6 +299,7 @@ class Configuration(Section):
             safety=SafetySettings(**self.safety.model_dump()),
             maintenance=MaintenanceSettings(tuple(self.maintenance.links), tuple(self.maintenance.nodes)),
             predictor=self.predictor_settings(),
+            forecast=ForecastSettings(**self.forecast.model_dump()),
             transmission_delay=self.network.transmission_delay,
             api_host=host,
             api_port=port,

@@ -89,6 +89,13 @@ def test_what_is_printed_as_json_is_the_same_configuration() -> None:
     )
 
 
+def test_how_far_ahead_plans_look_reaches_the_optimizer(tmp_path: Path) -> None:
+    file = tmp_path / "routewright.yaml"
+    file.write_text("version: 1\nforecast: {horizon_s: 0, margin: 2}\n")
+    settings = read_configuration(file).optimizer_settings(tmp_path).forecast
+    assert (settings.horizon_s, settings.margin, settings.enabled) == (0, 2, False)
+
+
 def test_the_network_section_reaches_the_controller(tmp_path: Path) -> None:
     (tmp_path / "inventory.json").write_text(json.dumps(scenario_example()))
     data = contract()
