@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -86,13 +87,14 @@ def show_failures(data: dict[str, Any], rows: int) -> None:
     """Print the survival table."""
     console = Console()
     searched = data["reoptimized"] > 0
-    table = Table(title=f"{data['scenario']}, predicted by {data['predictor']}")
+    # eight columns must fit a terminal of 80 characters
+    table = Table(title=f"{data['scenario']}, predicted by {data['predictor']}", box=SIMPLE, padding=0, pad_edge=False)
     table.add_column("link that fails", no_wrap=True)
-    for column in ("violated", "cut off", "fullest", "detoured"):
-        table.add_column(column, justify="right")
+    for column in ("missed", "cut", "fullest", "detours"):
+        table.add_column(column, justify="right", no_wrap=True)
     if searched:
-        for column in ("new routing\nviolated", "\nfullest", "\nmoved"):
-            table.add_column(column, justify="right")
+        for column in ("| new\n| missed", "\nfullest", "\nmoved"):
+            table.add_column(column, justify="right", no_wrap=True)
     worst = sorted(data["links"], key=lambda row: (-row["violated"], -row["max_utilisation"]))
     for row in worst[:rows]:
         cells = [
@@ -116,6 +118,7 @@ def show_failures(data: dict[str, Any], rows: int) -> None:
     text = f"{data['survived']} of {data['failures']} failures leave {what}"
     if searched:
         text += f", {data['survived_reoptimized']} with a new routing"
+    console.print("missed, cut: demands that miss a goal, that have no way left; new: after a search", style="dim")
     console.print(f"{text}; {data['seconds']:.1f} s on {data['processes']} processes")
 
 
