@@ -20,6 +20,7 @@ def ends() -> Iterator[tuple[socket.socket, StampedSocket]]:
         sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         accepted, _ = server.accept()
         receiver = StampedSocket(eventlet.greenio.GreenSocket(accepted))
+        time.sleep(0.1)  # Linux begins to stamp a moment after it was asked to
         yield sender, receiver
         sender.close()
         accepted.close()
