@@ -16,6 +16,7 @@ import torch
 from gnn_model.acceleration import COMPILED
 from gnn_model.analytic_delay import DelayStatistics, PathDelays
 from gnn_model.analytic_fixed_point import Solution
+from gnn_model.analytic_gamma import gamma_quantile
 from gnn_model.graph_tensors import GraphTensors, tensors_of_solved
 from gnn_model.incremental import FACTOR_LIMITS, AddedPaths, Corrections, Held, RoutingJudge
 from gnn_model.model_file import SHIPPED, load_model
@@ -24,7 +25,7 @@ from gnn_model.predictor import Prediction
 from gnn_model.routenet.batch import GraphBatch, collate, side_by_side
 from gnn_model.routenet.engine import Engine
 from gnn_model.routenet.model import RouteNet
-from gnn_model.routenet.readout import PathPrediction
+from gnn_model.routenet.readout import NORMAL_99, PathPrediction
 from gnn_model.solved_routing import RoutingSolver, SolvedRouting
 from gnn_model.validity import Envelope
 from topology_sync.routing import Routing
@@ -32,6 +33,7 @@ from topology_sync.scenario import Scenario
 from topology_sync.values import FloatArray, IntArray, float_array
 
 HOPS_AT_ONCE = 8_000  # hops of candidates that torch runs together: more fall out of the processor's cache
+LEAST_APART = 0.05  # deviations between mean and 99th percentile of the gamma distribution, to be stretched
 HOPS_AT_ONCE_GPU = 512_000  # a GPU is idle below some hundred thousand hops
 
 
@@ -222,8 +224,10 @@ def _factor(solved: SolvedRouting, hop_wait_s: FloatArray) -> FloatArray:
 
 def _in_order(batch: GraphBatch, predicted: PathPrediction) -> dict[str, FloatArray]:
     place = np.argsort(batch.order.numpy(), kind="stable")
-    names = ("mean", "deviation", "skew", "tail", "jitter", "loss")
-    return {name: getattr(predicted, name).double().cpu().numpy()[place] for name in names}
+    with torch.inference_mode():
+        columns = {"p99": predicted.quantile(NORMAL_99)}
+    columns |= {name: getattr(predicted, name) for name in ("mean", "deviation", "skew", "jitter", "loss")}
+    return {name: values.double().cpu().numpy()[place] for name, values in columns.items()}
 
 
 def _statistics(
@@ -238,8 +242,13 @@ def _statistics(
         1 - paths["loss"],
     )
     demands = delays.demands(solved.layout, demand_count)
-    # Stretched, the same distribution has the 99th percentile that the network says.
-    stretched = replace(delays, deviation_s=delays.deviation_s * paths["tail"]).demands(solved.layout, demand_count)
+    # Stretched, the gamma distribution of each path has the 99th percentile that the network says.
+    apart = gamma_quantile(np.zeros_like(delays.mean_s), delays.deviation_s, delays.skew)
+    some = apart > LEAST_APART * delays.deviation_s
+    tail = np.where(
+        some, np.maximum(paths["p99"] - paths["mean"], 0.0) * graph.unit_s / np.where(some, apart, 1.0), 1.0
+    )
+    stretched = replace(delays, deviation_s=delays.deviation_s * tail).demands(solved.layout, demand_count)
     return replace(demands, p99_s=np.maximum(stretched.p99_s, demands.mean_s))
 
 
