@@ -8,7 +8,7 @@ from typing import Any
 from gnn_model.compiled import inlined_kernel, kernel
 
 MOST_STEPS = 60
-CLOSE = 1e-4  # of the logarithm of what lies beyond
+CLOSE = 1e-4  # of the deviation of the wait, as the next step
 IDLE_WIDTH = 0.02
 IDLE_CENTRE = 4.0
 ROOT_HALF = math.sqrt(0.5)
@@ -68,14 +68,14 @@ def search(
         low = smallest - 0.1 * m
         high = max(largest + closed[row], low)
         at = high
-        for _ in range(MOST_STEPS):
+        for step in range(MOST_STEPS):
             beyond, slope = log_survival(at, row, sizes, atoms, chance, w, m, d, s)
-            if abs(beyond - target) < CLOSE or high - low < 1e-7 * (abs(high) + abs(low)):
+            if abs(beyond - target) < CLOSE * slope * d or high - low < 1e-7 * (abs(high) + abs(low)):
                 break
             if beyond > target:
                 low = at
             else:
                 high = at
-            step = at + (beyond - target) / max(slope, 1e-9)
-            at = step if low < step < high else (low + high) / 2
+            following = at + (beyond - target) / max(slope, 1e-9)
+            at = following if low < following < high and step % 3 != 2 else (low + high) / 2
         result[row] = at
