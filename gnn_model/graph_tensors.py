@@ -194,7 +194,7 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
         inflow.capacity_step,
         *_in_trains(
             load,
-            np.bincount(hop_link, weights=load, minlength=topology.link_count)[hop_link],
+            np.bincount(hop_link, weights=load, minlength=topology.link_count)[hop_link].astype(np.float64),
             np.where(model == ARRIVAL_MODELS.index("autocorrelated"), arrivals.correlation[demand], 0.0)[hop_path],
             wait[hop_queue] / own,
             waits.variance_s2.reshape(-1)[hop_queue] / own**2,

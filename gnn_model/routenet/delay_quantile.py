@@ -125,9 +125,11 @@ def _root(target: float, closed: Tensor, atoms: Tensor, chance: Tensor, *wait: T
 def _root_compiled(target: float, closed: Tensor, *parts: Tensor) -> Tensor:
     from gnn_model.routenet.quantile_kernel import search
 
-    arrays = [np.ascontiguousarray(part.detach().numpy()) for part in (*parts, closed)]
-    result = np.empty_like(arrays[-1])
-    search(target, *arrays, result)
+    atoms, chance, waiting, mean, deviation, sixth, start = (
+        np.ascontiguousarray(part.detach().numpy()) for part in (*parts, closed)
+    )
+    result = np.empty_like(start)
+    search(target, atoms, chance, waiting, mean, deviation, sixth, start, result)
     return torch.from_numpy(result)
 
 
