@@ -94,8 +94,11 @@ def optimize(
 ) -> None:
     """Find a better routing for a scenario.  Exit code 1 when SLAs are still violated."""
     from gnn_model.predictor_choice import open_predictor
+    from topology_sync.output_files import check_output, write_output
     from topology_sync.sources import load_scenario
 
+    if out is not None:
+        check_output(out)
     question = load_scenario(scenario, demands=demands)
     goal = objective or (
         Objective.sla if question.sla and optimizer is not Optimizer.exact else Objective.max_utilisation
@@ -121,10 +124,7 @@ def optimize(
             judge = open_predictor(kind.value, addresses_of(address), tls_files(tls_ca, tls_certificate, tls_key))
             answer, plan = _search(question, goal, judge, optimizer, single_path, max_changes, time_limit, seed)
     if out is not None:
-        try:
-            out.write_text(json.dumps(plan, indent=1) + "\n")
-        except OSError as error:
-            raise InputError(str(out), f"cannot be written ({error.strerror})", "choose another file") from None
+        write_output(out, json.dumps(plan, indent=1) + "\n")
     if as_json:
         typer.echo(json.dumps(answer))
     else:
