@@ -55,7 +55,7 @@ class Simulation(ArrayValue):
 class PacketSimulator:
     """Simulates every packet.  ``relative_error`` is wanted of the mean delay of 90 % of the demands.
 
-    ``max_hops`` caps the packet-hops of one run (about 5 million a second).  The same seed gives the same numbers.
+    ``max_hops`` caps the packet-hops of one run, lost packets included (about 5 million a second).  The same seed gives the same numbers.
     Instances hold no state: several threads may run at once.
     """
 
@@ -111,11 +111,11 @@ class PacketSimulator:
             run.to(run.now + batch_s, plan.step_s)
             batches.add(*run.take_batch())
             error = self._error(batches, run)
-            full = run.hops >= self.max_hops * (1 - WARM_UP)
+            full = run.work >= self.max_hops * (1 - WARM_UP)
             if len(batches) >= BATCHES and (error <= self.relative_error or full):
                 return run.result(batches, batch_s, bool(error <= self.relative_error))
             if progress is not None:
-                progress(_part_done(error / self.relative_error, len(batches), run.hops / self.max_hops))
+                progress(_part_done(error / self.relative_error, len(batches), run.work / self.max_hops))
             if batches.join_neighbours():
                 batch_s *= 2
 
@@ -180,6 +180,7 @@ class _Run:
         self._tallies = arrays.new_tallies(self._flows, self._ports, self._queues, 0.0)
         self._measured_from = np.inf
         self._warm_up_hops = 0
+        self._warm_up_drops = 0
         self.active = scenario.traffic.rate_bps > 0
         propagation = arrays.sum_over_paths(scenario.routing, scenario.topology.delay_s)
         self.base_s = arrays.smallest_of_paths(propagation, self._sources.path_start)
@@ -195,6 +196,15 @@ class _Run:
         """Packet-hops so far, warm-up included."""
         return self._warm_up_hops + int(self._tallies.hops[0])
 
+    @property
+    def work(self) -> int:
+        """Packet-hops and packets that found a queue full: they too take time, and may be nearly all there is."""
+        return self.hops + self._drops
+
+    @property
+    def _drops(self) -> int:
+        return self._warm_up_drops + int(self._tallies.queue_drops.sum())
+
     def to(self, until_s: float, step_s: float = np.inf) -> None:
         """Advance to ``until_s``, leaving the kernel every ``step_s``."""
         while self.now < until_s:
@@ -207,7 +217,7 @@ class _Run:
 
     def measure(self) -> None:
         """Forget what was counted and count from now on."""
-        self._warm_up_hops = self.hops
+        self._warm_up_hops, self._warm_up_drops = self.hops, self._drops
         self._measured_from = self.now
         self._tallies = arrays.new_tallies(self._flows, self._ports, self._queues, self.now)
 
