@@ -54,7 +54,7 @@ def answer_json(
         "max_utilisation": maximum,
         "max_utilisation_before": question.routing.max_utilisation(traffic, topology),
         "lower_bound": lower_bound,
-        "gap": maximum / lower_bound - 1.0 if lower_bound > 0 else None,
+        "gap": maximum / lower_bound - 1.0 if lower_bound > 0 else (None if maximum > 0 else 0.0),
         "changed_demands": len(changed),
         "split_demands": sum(len(paths) > 1 for paths in routing.paths),
         "seconds": seconds,

@@ -21,6 +21,7 @@ FIRST_RUN_HOPS = 1_000_000.0
 WARM_UP = 0.05
 STEP_HOPS = 1_000_000.0  # about 0.2 s in the kernel, then Python may report or be interrupted
 FIRST_POOL = 4096
+LEAST_HOPS_PER_S = 1e-100  # less is no traffic, and its times would overflow
 DEFAULT_MAX_HOPS = 200_000_000
 RELAXATIONS_PER_WARM_UP = 3.0
 RELAXATIONS_PER_BATCH = 2.0
@@ -146,7 +147,7 @@ def _plan(scenario: Scenario, max_hops: int) -> _Plan | None:
     path_rate = traffic.packets_per_s[flat.path_demand] * flat.share
     hop_rate = path_rate[flat.hop_path]
     hops_per_s = float(hop_rate.sum())
-    if hops_per_s <= 0:
+    if hops_per_s < LEAST_HOPS_PER_S:
         return None
     packets = np.bincount(flat.hop_link, weights=hop_rate, minlength=topology.link_count)
     load = scenario.routing.link_load_bps(traffic, topology.link_count) / topology.capacity_bps
