@@ -94,8 +94,8 @@ def optimize(
 ) -> None:
     """Find a better routing for a scenario.  Exit code 1 when SLAs are still violated."""
     from gnn_model.predictor_choice import open_predictor
+    from gnn_model.scenario_source import load_scenario
     from topology_sync.output_files import check_output, write_output
-    from topology_sync.sources import load_scenario
 
     if out is not None:
         check_output(out)

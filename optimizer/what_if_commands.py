@@ -75,10 +75,10 @@ def whatif(
 ) -> None:
     """Predict what failures, growth, drains, capacities and new links would do.  Exit code 1: a goal is missed."""
     from gnn_model.figure_files import check_figure
+    from gnn_model.scenario_source import load_scenario
     from optimizer.exact.warm_up import warm_up
     from optimizer.local_search import SearchLimits
     from optimizer.what_if_changes import WrittenChanges, read_changes
-    from topology_sync.sources import load_scenario
 
     if fallback not in FALLBACKS:
         raise InputError("--fallback", f"'{fallback}' is unknown", f"choose {' or '.join(FALLBACKS)}")

@@ -56,8 +56,8 @@ class Simulation(ArrayValue):
 class PacketSimulator:
     """Simulates every packet.  ``relative_error`` is wanted of the mean delay of 90 % of the demands.
 
-    ``max_hops`` caps the packet-hops of one run, lost packets included (about 5 million a second).  The same seed gives the same numbers.
-    Instances hold no state: several threads may run at once.
+    ``max_hops`` caps the packet-hops of one run, lost packets included (about 5 million a second).  The same seed gives
+    the same numbers.  Instances hold no state: several threads may run at once.
     """
 
     name = "simulator"
