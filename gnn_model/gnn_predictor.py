@@ -34,6 +34,7 @@ from topology_sync.values import FloatArray, IntArray, float_array
 
 HOPS_AT_ONCE = 8_000  # hops of candidates that torch runs together: more fall out of the processor's cache
 LEAST_APART = 0.05  # deviations between mean and 99th percentile of the gamma distribution, to be stretched
+LEAST_LOSS_PER_HOP = 1e-6  # no label shows less; a promise of no loss could never be kept if it were predicted
 HOPS_AT_ONCE_GPU = 512_000  # a GPU is idle below some hundred thousand hops
 
 
@@ -239,7 +240,7 @@ def _statistics(
         paths["deviation"] * graph.unit_s,
         paths["skew"],
         paths["jitter"] * graph.unit_s,
-        1 - paths["loss"],
+        np.where(paths["loss"] < LEAST_LOSS_PER_HOP * np.diff(solved.layout.hop_pointer), 1.0, 1 - paths["loss"]),
     )
     demands = delays.demands(solved.layout, demand_count)
     # Stretched, the gamma distribution of each path has the 99th percentile that the network says.

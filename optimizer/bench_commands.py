@@ -48,6 +48,10 @@ def repetita(
     from optimizer.exact.warm_up import warm_up
     from optimizer.repetita import find_instances, scores, unpacked
     from topology_sync.errors import InputError
+    from topology_sync.output_files import check_output, output_file
+
+    if csv_file is not None:
+        check_output(csv_file)
 
     limit_s = time_limit or (SINGLE_PATH_TIME_S if single_path else EXACT_TIME_S)
     limits = UtilisationLimits(limit_s, seed, single_path, realisable, near_present=False)
@@ -66,7 +70,7 @@ def repetita(
                 instances, limits, lambda entry: progress.update(task, advance=1, description=entry["name"])
             )
     if csv_file is not None:
-        with csv_file.open("w", newline="") as file:
+        with output_file(csv_file) as path, path.open("w", newline="") as file:
             writer = csv.DictWriter(file, list(entries[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(
@@ -96,6 +100,11 @@ def scale(
     from optimizer.exact.warm_up import warm_up
     from optimizer.scale_bench import as_json as entries_json
     from optimizer.scale_bench import draw, measure, read_entries
+    from topology_sync.output_files import check_output, write_output
+
+    for path in (results, plot):
+        if path is not None:
+            check_output(path)
 
     known = read_entries(json.loads(results.read_text())) if results is not None and results.exists() else []
     there = {(density, entry.nodes) for density, entry in known}
@@ -107,7 +116,7 @@ def scale(
             entry = measure(count, density, seed, time_limit)
             known.append((density, entry))
             if results is not None:
-                results.write_text(json.dumps(entries_json(known), indent=1) + "\n")
+                write_output(results, json.dumps(entries_json(known), indent=1) + "\n")
             if not as_json:
                 typer.echo(
                     f"{count} nodes, {entry.links} links, {entry.demands} demands: utilisation"

@@ -94,12 +94,22 @@ def optimize(
 ) -> None:
     """Find a better routing for a scenario.  Exit code 1 when SLAs are still violated."""
     from gnn_model.predictor_choice import open_predictor
-    from topology_sync.sources import load_scenario
+    from gnn_model.scenario_source import load_scenario
+    from topology_sync.output_files import check_output, write_output
 
+    if out is not None:
+        check_output(out)
     question = load_scenario(scenario, demands=demands)
     goal = objective or (
         Objective.sla if question.sla and optimizer is not Optimizer.exact else Objective.max_utilisation
     )
+
+    def judge() -> Predictor:
+        # without promises no prediction changes the plan, so the quick one does
+        kind = predictor or (PredictorKind.gnn if question.sla or address else PredictorKind.analytic)
+        return open_predictor(kind.value, addresses_of(address), tls_files(tls_ca, tls_certificate, tls_key))
+
+    free_changes = _free_changes(question, max_changes) if single_path else max_changes
     with _working(f"searching for up to {time_limit:g} s", not as_json):
         if _is_exact(optimizer, goal, single_path, max_changes):
             from optimizer.delay_limits import delay_limits
@@ -108,7 +118,8 @@ def optimize(
 
             limit_s = delay_limits(question, max_delay or (), max_stretch)
             limits = UtilisationLimits(time_limit, seed, single_path, realisable, max_changes, limit_s)
-            answer, plan = answer_exactly(question, limits)
+            # as many promises are counted as broken as any other command would count
+            answer, plan = answer_exactly(question, limits, judge() if question.sla else None)
         elif realisable or max_delay or max_stretch is not None:
             raise InputError(
                 "--realisable, --max-delay, --max-stretch",
@@ -116,15 +127,9 @@ def optimize(
                 "use --objective max-utilisation, and --max-changes without --single-path",
             )
         else:
-            # without promises no prediction changes the plan, so the quick one does
-            kind = predictor or (PredictorKind.gnn if question.sla or address else PredictorKind.analytic)
-            judge = open_predictor(kind.value, addresses_of(address), tls_files(tls_ca, tls_certificate, tls_key))
-            answer, plan = _search(question, goal, judge, optimizer, single_path, max_changes, time_limit, seed)
+            answer, plan = _search(question, goal, judge(), optimizer, single_path, free_changes, time_limit, seed)
     if out is not None:
-        try:
-            out.write_text(json.dumps(plan, indent=1) + "\n")
-        except OSError as error:
-            raise InputError(str(out), f"cannot be written ({error.strerror})", "choose another file") from None
+        write_output(out, json.dumps(plan, indent=1) + "\n")
     if as_json:
         typer.echo(json.dumps(answer))
     else:
@@ -140,6 +145,17 @@ def _is_exact(optimizer: Optimizer, goal: Objective, single_path: bool, max_chan
         problem = "searches for no SLA goals" if goal is Objective.sla else "does not bound changes of single paths"
         raise InputError("--optimizer", f"'exact' {problem}", "use auto or local-search")
     return can and optimizer in (Optimizer.auto, Optimizer.exact)
+
+
+def _free_changes(question: Scenario, max_changes: int | None) -> int | None:
+    """Changes left of those allowed once no demand is split any more, which the search does not count itself."""
+    split = sum(len(paths) > 1 for paths in question.routing.paths)
+    if max_changes is None:
+        return None
+    if split > max_changes:
+        problem = f"is {max_changes}, and --single-path must change what is split now"
+        raise InputError("--max-changes", problem, f"allow at least {split}")
+    return max_changes - split
 
 
 def _search(

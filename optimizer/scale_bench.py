@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gnn_model.figure_files import save_figure
 from topology_sync.topology import Link, Topology
 from topology_sync.traffic import DEFAULT_PACKET_BITS, TrafficMatrix
 from topology_sync.values import FloatArray, float_array, int_array
@@ -160,7 +161,7 @@ def draw(entries: list[tuple[float, ScaleEntry]], path: Path) -> None:
     panels[0][0].set_ylabel("processor seconds")
     panels[0][0].legend()
     figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    save_figure(figure, path)
     pyplot.close(figure)
 
 

@@ -82,6 +82,7 @@ def judge_command(
     from optimizer.sla_suite import totals
     from optimizer.sla_suite_judging import Judge, table
     from topology_sync.errors import InputError
+    from topology_sync.output_files import write_output
 
     if half not in ("train", "test", "both"):
         raise InputError("--half", f"is '{half}'", "give train, test or both")
@@ -94,7 +95,7 @@ def judge_command(
                 continue
             done[key] = judge.row(problem, name)
             if out is not None:
-                out.write_text(json.dumps(done, indent=1) + "\n", "utf-8")
+                write_output(out, json.dumps(done, indent=1) + "\n")
             typer.echo(f"{problem.entry.name}: {name} leaves {done[key]['violated']}", err=True)
     rows = [row for key, row in done.items() if key.endswith(f" {time_limit:g} {seed}")]
     methods = {

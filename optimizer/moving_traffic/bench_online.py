@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gnn_model.figure_files import check_figure, save_figure
 from topology_sync.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def online(
     from optimizer.moving_traffic.recorded_series import read_series
     from optimizer.moving_traffic.replay import LastOptimum, OnlineController, replay
 
+    if plot is not None:
+        check_figure(plot)
     recorded = read_series(directory, series, own_tunnels=own_tunnels)
     total = len(recorded.matrices)
     if first >= total:
@@ -128,8 +131,6 @@ def _draw(file: Path, title: str, steps: Sequence[Step]) -> None:
         axes.grid(alpha=0.3)
     figure.tight_layout()
     try:
-        figure.savefig(file, metadata={"Date": None})
-    except (OSError, ValueError) as error:
-        raise InputError(str(file), f"cannot be written ({error})", "choose another file") from None
+        save_figure(figure, file)
     finally:
         pyplot.close(figure)

@@ -106,19 +106,17 @@ def _run(measure: Measurement, topology: str, seed: int, report: Path | None, as
     from rich.console import Console
 
     from deploy.testbed.progress import Progress
-    from topology_sync.errors import UnavailableError
+    from topology_sync.output_files import check_output, write_output
     from topology_sync.sources import load_scenario
 
+    if report is not None:
+        check_output(report)
     source = load_scenario(topology)
     signal.signal(signal.SIGTERM, _interrupt)
     result = measure(source, topology, seed, Progress(Console(file=sys.stderr, soft_wrap=True)))
     text = json.dumps(result, indent=1, allow_nan=False)
     if report is not None:
-        try:
-            report.parent.mkdir(parents=True, exist_ok=True)
-            report.write_text(text + "\n")
-        except OSError as error:
-            raise UnavailableError(f"{report}: cannot be written ({error.strerror})") from error
+        write_output(report, text + "\n")
     if as_json:
         typer.echo(text)
     else:
