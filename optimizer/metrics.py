@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 
 class Metrics:
-    """Everything the optimizer exports.  Labels are bounded (classes, goals, nodes, triggers, results), never demands."""
+    """Everything the optimizer exports.  Labels are bounded (classes, goals, nodes, results), never demands."""
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
