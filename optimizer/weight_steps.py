@@ -16,11 +16,10 @@ import numpy as np
 from gnn_model.predictor import Prediction
 from optimizer.goals import GoalTable, excess_ratios, experienced_values, severity
 from topology_sync.scenario import Scenario
-from topology_sync.topology import Scheduler
+from topology_sync.topology import WEIGHTED, Scheduler
 from topology_sync.traffic import TrafficMatrix
 from topology_sync.values import FloatArray
 
-WEIGHTED = ("wfq", "drr")
 LARGEST_FACTOR = 4.0
 FIRST_FACTOR = 2.0
 SMALLEST_FACTOR = 1.08
