@@ -14,12 +14,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from gnn_model.predictor import Prediction, Predictor
-from optimizer.balanced_opening import balanced_openings
+from optimizer.balanced_opening import balanced_opening
 from optimizer.candidates import CandidatePaths
 from optimizer.displaced import demands_over, displaced_demands
-from optimizer.goals import GoalTable, Score, excess_ratios, experienced_values, predicted_violation
+from optimizer.goals import CERTAIN, GoalTable, Score, experienced_values, predicted_severity, predicted_violation
 from optimizer.move_generation import SCREENED_PER_STEP, MoveSource
 from optimizer.move_judging import MoveJudging
+from optimizer.promise_prices import PromisePrices
 from optimizer.screening import LoadScreen, Move, soft_maximum
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
@@ -27,12 +28,17 @@ from topology_sync.values import FloatArray, float_array
 
 JUDGED_PER_STEP = 6
 ESTIMATED_PER_STEP = 256  # moves that an incremental judge looks at, of which the best few are predicted in full
-CONFIRMED_PER_STEP = 3
+CONFIRMED_PER_STEP = 2
+TOGETHER = (2, 4, 8)  # so many moves at once are predicted too
 LIKELY_HARMLESS = 0.01  # a change is tried to be taken back where the estimated violation grows by no more than this
+INDIFFERENT = 0.01  # an expected violation that grows by less is worth a lower maximum or fewer changes
 HOT_LINKS = 6
 GREEDY_DEPTH = 8
+UNSETTLED = 4  # demands that are laid anew, at most
+ACCEPTED_LOSS = 1.02  # of the least violation: from no worse than this the search goes on
 UNNEEDED_TOLERANCE = 0.01  # a change that lowers the maximum utilisation by less than this in all is taken back
-PRUNE_TIME_SHARE = 0.25
+PRUNE_TIME_SHARE = 0.15
+LOWERING_TIME_SHARE = 0.1
 OPENING_TIME_SHARE = 0.2
 SMALLEST_GAIN = 1e-6
 
@@ -83,6 +89,13 @@ def search(
     return _Search(scenario, table, predictor, candidates, limits).run()
 
 
+@dataclass(frozen=True, eq=False)
+class _Standing:
+    routing: Routing
+    prediction: Prediction
+    violation: float
+
+
 @dataclass(eq=False)
 class _Search:
     scenario: Scenario
@@ -121,15 +134,16 @@ class _Search:
         if self.limits.from_balanced and self.violation > 0 and not stranded:
             self._open_balanced()
         self._mend(search_deadline)
+        self._mend_again(began + self.limits.time_s * (1.0 - PRUNE_TIME_SHARE - LOWERING_TIME_SHARE))
         self._lower_maximum(search_deadline)
         self._take_back()
         if self.limits.max_changes is not None and self.violation > 0:
             self._mend(search_deadline)  # changes taken back may now be spent better
-        after = _cut_off(self.judging.predict([self.routing])[0], stranded)
+        after = _cut_off(self.prediction, stranded)
         score = Score(
             predicted_violation(after, full_table), self._max_utilisation(self.routing), len(self._discretionary())
         )
-        if not self.repaired and not self.limits.single_path and not score.better_than(start_score):
+        if not self.repaired and not self.limits.single_path and not self._improved(before, start_score, after, score):
             self.routing, after, score = self.start, before, start_score
         return SearchResult(
             routing=self.routing,
@@ -169,7 +183,7 @@ class _Search:
         rate = self.scenario.traffic.rate_bps.copy()
         rate[list(stranded)] = 0.0
         self.scenario = replace(self.scenario, traffic=self.scenario.traffic.with_rates(float_array(rate)))
-        self.table = GoalTable(self.table.limit, self.table.percentile, np.where(rate > 0, self.table.weight, 0.0))
+        self.table = replace(self.table, weight=np.where(rate > 0, self.table.weight, 0.0))
         self.screen = LoadScreen(self.scenario.with_routing(self.routing), self.table)
         self.source = MoveSource(self.scenario, self.screen, self.candidates, self.random, self._may_move)
         self.judging = MoveJudging(self.scenario, self.table, self.predictor)
@@ -178,85 +192,117 @@ class _Search:
 
     def _open_balanced(self) -> None:
         """Stand on a routing of least maximum utilisation where it breaks less than the present one."""
-        if self.limits.max_changes is not None or self.limits.frozen:
+        if self.limits.frozen:
             return
-        time_s = OPENING_TIME_SHARE * self.limits.time_s
-        openings = balanced_openings(
+        opening = balanced_opening(
             self.scenario.with_routing(self.routing),
             self.candidates.usable,
-            time_s,
+            OPENING_TIME_SHARE * self.limits.time_s,
             self.limits.seed,
             self.limits.single_path,
+            self.limits.max_changes,
         )
-        if openings:
-            self._take_best(openings)
+        self.source.offer(opening.columns)
+        self._take_best(list(opening.routings))
 
     def _mend(self, deadline: float) -> None:
         """Best-improvement descent on the violation score; where single moves fail, a few steps deep."""
-        while self.violation > 0 and time.monotonic() < deadline:
-            moves = self.source.off(self._links_that_hurt(), self.routing)
+        while self.violation > 0 and self.judging.has_time(deadline):
+            moves = self.source.off(self._links_that_hurt(), self.routing, deadline)
             if not moves or not (self._judge_single(moves, deadline) or self._judge_sequence(deadline)):
                 return
 
+    def _mend_again(self, deadline: float) -> None:
+        """While promises stay broken: lay some demands anew, mend, keep what is better (iterated local search)."""
+        if self.limits.max_changes is not None:
+            return
+        best = self.standing
+        while self.violation > 0 and self.judging.has_time(deadline):
+            self._unsettle()
+            self._take(self.routing, self.judging.predict([self.routing])[0])
+            self._mend(deadline)
+            if self.violation < best.violation * (1 - SMALLEST_GAIN):
+                best = self.standing
+            elif self.violation > best.violation * ACCEPTED_LOSS:
+                self._stand_on(best)
+        self._stand_on(best)
+
+    def _unsettle(self) -> None:
+        """Lay a few demands that cross a link that hurts on other paths of theirs."""
+        links = self._links_that_hurt()
+        if not links:
+            return
+        link = links[int(self.random.integers(len(links)))]
+        crossing = np.nonzero(self.screen.share[:, link] * self.scenario.traffic.rate_bps > 0)[0]
+        crossing = crossing[[self._may_move(int(demand)) for demand in crossing]]
+        for demand in self.random.permutation(crossing)[: int(self.random.integers(2, UNSETTLED + 1))]:
+            options = [path for path in self.source.options(int(demand)) if link not in path]
+            if options:
+                self._move(Move(int(demand), (PathShare(options[int(self.random.integers(len(options)))]),)))
+
     def _links_that_hurt(self) -> list[int]:
         """Links that delay or drop most of what misses its goals."""
-        excess = self.excess[self.screen.judged] * self.table.weight[self.screen.judged]
         time_s, loss = self.screen.waiting(self.screen.utilisation())
         service_s = 1.0 / self.capacity
-        hurt = (excess @ self.screen.share[self.screen.judged]) * (time_s / service_s * 1e-3 + loss * 10)
+        judged = self.screen.judged
+        hurt = (self.severity[judged] @ self.screen.share[judged]) * (time_s / service_s * 1e-3 + loss * 10)
         order = np.argsort(-hurt, kind="stable")
         return [int(link) for link in order[:HOT_LINKS] if hurt[link] > 0]
 
     def _judge_single(self, moves: list[Move], deadline: float) -> bool:
-        likely = self.source.by_load(moves)[:ESTIMATED_PER_STEP]
+        likely = self.source.by_load(moves)[: self.judging.affordable(ESTIMATED_PER_STEP, deadline)]
         estimates = self.judging.violations(self.routing, likely)
         if estimates is not None:
             order = np.argsort(np.round(estimates, 9), kind="stable").tolist()
             better = [likely[index] for index in order if estimates[index] < self.violation]
             alone = [likely[index] for index in order[:CONFIRMED_PER_STEP]]
             routings = [self.routing.with_changes({move.demand: move.paths}) for move in alone]
-            return self._take_best([*routings, *self._together(better)])
+            return self._take_best([*self._together(better), *routings], deadline)
         moves = self.source.ranked(moves)
         for first in range(0, min(len(moves), 4 * JUDGED_PER_STEP), JUDGED_PER_STEP):
             chosen = moves[first : first + JUDGED_PER_STEP]
             routings = [self.routing.with_changes({move.demand: move.paths}) for move in chosen]
-            if self._take_best(routings):
+            if self._take_best(routings, deadline):
                 return True
-            if time.monotonic() > deadline:
+            if not self.judging.has_time(deadline):
                 return False
         return False
 
     def _together(self, moves: list[Move]) -> list[Routing]:
-        """Moves of different demands carried out one after the other: the routing after each but the first."""
+        """Moves of different demands carried out one after the other: the routing after 2, 4, 8, ... of them."""
         limit = self.limits.max_changes
         room = len(moves) if limit is None else limit - len(self.changed - self.repaired)
-        routing, moved, prefixes = self.routing, set[int](), list[Routing]()
+        routing, moved, prefixes = self.routing, dict[int, tuple[PathShare, ...]](), list[Routing]()
         for move in moves:
             is_new = move.demand not in self.changed and move.demand not in self.repaired
             if move.demand in moved or (is_new and room <= 0):
                 continue
             room -= is_new
-            moved.add(move.demand)
-            routing = routing.with_changes({move.demand: move.paths})
-            prefixes.append(routing)
-            if len(prefixes) > GREEDY_DEPTH:
+            moved[move.demand] = move.paths
+            if len(moved) in TOGETHER:
+                prefixes.append(routing.with_changes(moved))
+            if len(moved) >= max(TOGETHER):
                 break
-        return prefixes[1:]
+        return prefixes
 
     def _judge_sequence(self, deadline: float) -> bool:
         """Follow the rough figures a few moves deep; the predictor judges every prefix; go back if none is better."""
         kept = self.routing
         prefixes: list[Routing] = []
         for _ in range(GREEDY_DEPTH):
-            moves = self.source.ranked(self.source.off(self._links_that_hurt(), self.routing))
-            if not moves or time.monotonic() > deadline:
+            moves = self.source.ranked(self.source.off(self._links_that_hurt(), self.routing, deadline))
+            if not moves or not self.judging.has_time(deadline):
                 break
             self._move(moves[0])
             prefixes.append(self.routing)
         self._restore(kept)
-        return bool(prefixes) and self._take_best(prefixes)
+        return bool(prefixes) and self._take_best(prefixes, deadline)
 
-    def _take_best(self, routings: list[Routing]) -> bool:
+    def _take_best(self, routings: list[Routing], deadline: float = np.inf) -> bool:
+        """Stand on the best of these, those first in the list that there is time for, if it breaks less."""
+        routings = routings[: self.judging.affordable_predictions(deadline)]
+        if not routings:
+            return False
         predictions = self.judging.predict(routings)
         scores = [
             (predicted_violation(prediction, self.table), self._max_utilisation(routing))
@@ -273,27 +319,28 @@ class _Search:
 
     def _lower_maximum(self, deadline: float) -> None:
         """Greedy descent in short runs whose prefixes the predictor judges; then shaken and repeated for a while."""
-        self._descend(deadline)
+        allowed = self._allowed()
+        self._descend(deadline, allowed)
         free = self.limits.max_changes is None and not self.limits.frozen
         quiet = 0
-        while free and quiet < 200 and time.monotonic() < deadline:
-            kept, kept_value = self.routing, self._soft(self.routing)
-            kept_violation = self.violation
+        while free and quiet < 200 and self.judging.has_time(deadline):
+            kept, kept_value = self.standing, self._soft(self.routing)
             self._shake()
-            self._descend(deadline, check=False)
+            self._descend(deadline, None)
             accepted = self._soft(self.routing) < kept_value * (1 - SMALLEST_GAIN)
             if accepted and len(self.screen.judged):
                 prediction = self.judging.predict([self.routing])[0]
-                accepted = predicted_violation(prediction, self.table) <= kept_violation
+                accepted = predicted_violation(prediction, self.table) <= allowed
                 if accepted:
                     self._take(self.routing, prediction)
             if not accepted:
-                self._restore(kept)
+                self._restore(kept.routing)
             quiet = 0 if accepted else quiet + 1
 
-    def _descend(self, deadline: float, check: bool = True) -> None:
-        check = check and len(self.screen.judged) > 0
-        while time.monotonic() < deadline:
+    def _descend(self, deadline: float, allowed: float | None) -> None:
+        """``allowed`` is the largest violation that a routing may be predicted to have; None predicts nothing."""
+        check = allowed is not None and len(self.screen.judged) > 0
+        while self.judging.has_time(deadline):
             kept = self.routing
             steps: list[tuple[Move, Routing]] = []
             while len(steps) < (GREEDY_DEPTH if check else SCREENED_PER_STEP) and time.monotonic() < deadline:
@@ -302,21 +349,26 @@ class _Search:
                     break
                 self._move(move)
                 steps.append((move, self.routing))
+            if check:
+                self._restore(kept)
+                steps = steps[: self.judging.affordable_predictions(deadline)]
             if not steps:
                 return
             if not check:
                 continue
             predictions = self.judging.predict([routing for _, routing in steps])
-            harmless = [predicted_violation(prediction, self.table) <= self.violation for prediction in predictions]
-            if all(harmless):
-                self._take(steps[-1][1], predictions[-1])
-                continue
-            first_bad = harmless.index(False)
-            move = steps[first_bad][0]
-            self.source.tabu.update((move.demand, path.links) for path in move.paths)
-            self._restore(steps[first_bad - 1][1] if first_bad else kept)
-            if first_bad:
-                self._take(steps[first_bad - 1][1], predictions[first_bad - 1])
+            harmful = [predicted_violation(prediction, self.table) > (allowed or 0.0) for prediction in predictions]
+            harmless = harmful.index(True) if any(harmful) else len(steps)
+            if harmless < len(steps):
+                move = steps[harmless][0]
+                self.source.tabu.update((move.demand, path.links) for path in move.paths)
+            if harmless:
+                self._restore(steps[harmless - 1][1])
+                self._take(steps[harmless - 1][1], predictions[harmless - 1])
+
+    def _allowed(self) -> float:
+        """How much violation routings may have that are better otherwise."""
+        return self.violation + (INDIFFERENT if any(self.table.uncertainty) else SMALLEST_GAIN * self.violation)
 
     def _best_relief(self) -> Move | None:
         """The move off one of the fullest links that lowers the soft maximum most, None where none does."""
@@ -354,11 +406,12 @@ class _Search:
     # few changes
 
     def _take_back(self) -> None:
-        """Undo changes that neither keep a promise nor lower the maximum noticeably."""
+        """Undo changes that neither keep a promise nor lower the maximum noticeably, as many at once as do no harm."""
         limit = max(self._max_utilisation(self.routing) * (1 + UNNEEDED_TOLERANCE), 0.0)
+        allowed = self._allowed()
         judged = len(self.screen.judged) > 0
         pending = self._discretionary()
-        while pending and time.monotonic() < self.deadline:
+        while pending and self.judging.has_time(self.deadline):
             moves = [Move(demand, self.start.paths[demand]) for demand in pending]
             fullest = self.screen.utilisation_after(moves).max(axis=1, initial=0.0)
             order = [int(index) for index in np.argsort(fullest, kind="stable") if fullest[index] <= limit]
@@ -368,30 +421,46 @@ class _Search:
                 self._move(moves[order[0]])
                 pending = [demand for demand in pending if demand != moves[order[0]].demand]
                 continue
+            order = order[: self.judging.affordable(ESTIMATED_PER_STEP, self.deadline)]
             estimates = self.judging.violations(self.routing, [moves[index] for index in order])
             if estimates is not None:
-                likely = self.violation + max(SMALLEST_GAIN, LIKELY_HARMLESS * self.violation)
-                order = [index for index, estimate in zip(order, estimates, strict=True) if estimate <= likely]
-                pending = [moves[index].demand for index in order]
+                likely = allowed + max(SMALLEST_GAIN, LIKELY_HARMLESS * allowed)
+                hopeless = {
+                    moves[index].demand for index, found in zip(order, estimates, strict=True) if found > likely
+                }
+                pending = [demand for demand in pending if demand not in hopeless]
+                by_estimate = np.argsort(np.round(estimates, 6), kind="stable").tolist()
+                order = [order[index] for index in by_estimate if estimates[index] <= likely]
                 if not order:
-                    return
-            chosen = order[: 2 * JUDGED_PER_STEP if estimates is None else CONFIRMED_PER_STEP]
-            routings = [self.routing.with_changes({moves[index].demand: moves[index].paths}) for index in chosen]
-            predictions = self.judging.predict(routings)
-            harmless = [
-                position
-                for position, prediction in enumerate(predictions)
-                if predicted_violation(prediction, self.table) <= self.violation + SMALLEST_GAIN
-            ]
-            if harmless:
-                taken = harmless[0]
-                self._restore(routings[taken])
-                self._take(routings[taken], predictions[taken])
-                needed = {moves[chosen[position]].demand for position in range(taken)}
-                pending = [d for d in pending if d not in needed and d != moves[chosen[taken]].demand]
-            else:
-                tried = {moves[index].demand for index in chosen}
-                pending = [demand for demand in pending if demand not in tried]
+                    continue
+            tried = self._back_together([moves[index] for index in order], limit, allowed)
+            pending = [demand for demand in pending if demand not in tried]
+
+    def _back_together(self, moves: list[Move], limit: float, allowed: float) -> set[int]:
+        """Carry out the longest run of these moves that does no harm; the demands that need not be looked at again."""
+        runs: list[tuple[list[Move], Routing]] = []
+        size = 1
+        while size <= len(moves):
+            routing = self.routing.with_changes({move.demand: move.paths for move in moves[:size]})
+            if self._max_utilisation(routing) > limit:
+                break
+            runs.append((moves[:size], routing))
+            size = len(moves) if size < len(moves) < 2 * size else 2 * size
+        runs = runs[: max(self.judging.affordable_predictions(self.deadline), 1)]
+        predictions = self.judging.predict([routing for _, routing in runs])
+        for (taken, routing), prediction in zip(reversed(runs), reversed(predictions), strict=True):
+            if predicted_violation(prediction, self.table) <= allowed + SMALLEST_GAIN:
+                self._restore(routing)
+                self._take(routing, prediction)
+                return {move.demand for move in taken}
+        return {move.demand for move in moves[:1]}
+
+    def _improved(self, before: Prediction, start_score: Score, after: Prediction, score: Score) -> bool:
+        """Whether the answer is better than the start, and breaks no more promises if predictions are believed."""
+        believed = replace(self.table, uncertainty=CERTAIN)
+        return score.better_than(start_score) and predicted_violation(after, believed) <= predicted_violation(
+            before, believed
+        ) * (1 + SMALLEST_GAIN)
 
     # what may move
 
@@ -429,10 +498,20 @@ class _Search:
 
     def _take(self, routing: Routing, prediction: Prediction) -> None:
         """Note what the predictor says of the routing that the search now stands on."""
-        self.routing = routing
-        self.violation = predicted_violation(prediction, self.table)
+        self.routing, self.prediction = routing, prediction
+        self.severity = predicted_severity(experienced_values(prediction, self.table), self.table)
+        self.violation = float(self.severity.sum())
         self.screen.calibrate(prediction)
-        self.excess = _total_excess(prediction, self.table)
+        self.source.prices = PromisePrices.of(self.screen, prediction) if self.violation > 0 else None
+
+    @property
+    def standing(self) -> _Standing:
+        """The routing that was predicted last, and what was predicted."""
+        return _Standing(self.routing, self.prediction, self.violation)
+
+    def _stand_on(self, standing: _Standing) -> None:
+        self._restore(standing.routing)
+        self._take(standing.routing, standing.prediction)
 
     def _max_utilisation(self, routing: Routing) -> float:
         return routing.max_utilisation(self.scenario.traffic, self.scenario.topology)
@@ -440,12 +519,6 @@ class _Search:
     def _soft(self, routing: Routing) -> float:
         load = routing.link_load_bps(self.scenario.traffic, self.scenario.topology.link_count)
         return float(soft_maximum(load / self.capacity))
-
-
-def _total_excess(prediction: Prediction, table: GoalTable) -> FloatArray:
-    excess = excess_ratios(experienced_values(prediction, table), table)
-    result: FloatArray = np.where(excess > 0, 1 + np.log1p(excess), 0.0).sum(axis=0)
-    return result
 
 
 def _cut_off(prediction: Prediction, demands: set[int]) -> Prediction:

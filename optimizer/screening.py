@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gnn_model.predictor import Prediction
-from optimizer.goals import GoalTable, excess_ratios, experienced_values, violation_score
+from optimizer.goals import GoalTable, experienced_values, predicted_severity
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
 from topology_sync.values import FloatArray, IntArray
@@ -51,9 +51,7 @@ class LoadScreen:
         promised = np.isfinite(self.table.limit).any(axis=0) & (self.table.weight > 0)
         self.judged = np.nonzero(promised)[0]
         self._offset = np.zeros((3, len(self.judged)))
-        self._judged_table = GoalTable(
-            self.table.limit[:, self.judged], self.table.percentile[self.judged], self.table.weight[self.judged]
-        )
+        self._judged_table = self.table.of_demands(self.judged)
         rate = traffic.rate_bps
         total = max(float(rate.sum()), 1e-12)
         self._packet_bits = max(float(rate.sum()) / max(float(traffic.packets_per_s.sum()), 1e-12), 1.0)
@@ -109,7 +107,8 @@ class LoadScreen:
         if len(scored):
             rows = np.stack([self.row(moves[index].paths) for index in scored.tolist()])
             values[scored, :, position[scored]] = self._own_values(utilisation[scored], rows)
-        return violation_score(excess_ratios(values + self._offset, self._judged_table), self._judged_table.weight)
+        result: FloatArray = predicted_severity(values + self._offset, self._judged_table).sum(axis=-1)
+        return result
 
     def waiting(self, utilisation: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Mean time at each link (waiting and sending) in seconds and loss, both like ``utilisation``."""

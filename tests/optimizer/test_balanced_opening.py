@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from gnn_model.analytic import AnalyticPredictor
-from optimizer.balanced_opening import balanced_openings
+from optimizer.balanced_opening import balanced_opening
 from optimizer.candidates import CandidatePaths, UsableLinks
 from optimizer.goals import class_goals, goal_table
 from optimizer.local_search import SearchLimits, search
@@ -21,7 +21,7 @@ def everything(scenario: Scenario) -> UsableLinks:
 
 def test_openings_are_complete_routings_and_the_last_splits_nothing(hotspot_scenario: Scenario) -> None:
     for single_path in (False, True):
-        openings = balanced_openings(hotspot_scenario, everything(hotspot_scenario), 1.0, 1, single_path)
+        openings = balanced_opening(hotspot_scenario, everything(hotspot_scenario), 1.0, 1, single_path).routings
         for routing in openings:
             routing.check(hotspot_scenario.topology, hotspot_scenario.traffic)
         assert all(len(paths) == 1 for paths in openings[-1].paths)
@@ -33,13 +33,13 @@ def test_openings_avoid_links_that_may_not_carry_traffic(hotspot_scenario: Scena
         allowed = np.ones(topology.link_count, dtype=np.bool_)
         allowed[link] = False
         usable = UsableLinks(allowed, allowed)
-        for routing in balanced_openings(hotspot_scenario, usable, 0.5, 1, False):
+        for routing in balanced_opening(hotspot_scenario, usable, 0.5, 1).routings:
             assert link not in routing.flat.hop_link
 
 
 def test_nodes_that_only_some_demands_may_cross_leave_the_search_where_it_was(hotspot_scenario: Scenario) -> None:
     usable = replace(everything(hotspot_scenario), end_only_nodes=frozenset({0}))
-    assert balanced_openings(hotspot_scenario, usable, 0.5, 1, False) == []
+    assert balanced_opening(hotspot_scenario, usable, 0.5, 1).routings == ()
 
 
 def test_the_search_is_better_with_it_and_still_obeys_a_limit_on_changes() -> None:
