@@ -34,6 +34,7 @@ LIKELY_HARMLESS = 0.01  # a change is tried to be taken back where the estimated
 INDIFFERENT = 0.01  # an expected violation that grows by less is worth a lower maximum or fewer changes
 HOT_LINKS = 6
 GREEDY_DEPTH = 8
+PRICED = 0.5  # of the demands that are laid anew take the path of least price
 UNSETTLED = 4  # demands that are laid anew, at most
 ACCEPTED_LOSS = 1.02  # of the least violation: from no worse than this the search goes on
 UNNEEDED_TOLERANCE = 0.01  # a change that lowers the maximum utilisation by less than this in all is taken back
@@ -41,6 +42,7 @@ PRUNE_TIME_SHARE = 0.15
 LOWERING_TIME_SHARE = 0.1
 OPENING_TIME_SHARE = 0.2
 SMALLEST_GAIN = 1e-6
+UNCERTAIN_GAIN = 2e-3  # of an expected violation: smaller steps are not worth their time
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,7 @@ class _Search:
 
     def _mend(self, deadline: float) -> None:
         """Best-improvement descent on the violation score; where single moves fail, a few steps deep."""
-        while self.violation > 0 and self.judging.has_time(deadline):
+        while self._worth_mending() and self.judging.has_time(deadline):
             moves = self.source.off(self._links_that_hurt(), self.routing, deadline)
             if not moves or not (self._judge_single(moves, deadline) or self._judge_sequence(deadline)):
                 return
@@ -217,7 +219,7 @@ class _Search:
         if self.limits.max_changes is not None:
             return
         best = self.standing
-        while self.violation > 0 and self.judging.has_time(deadline):
+        while self._worth_mending() and self.judging.has_time(deadline):
             self._unsettle()
             self._take(self.routing, self.judging.predict([self.routing])[0])
             self._mend(deadline)
@@ -228,17 +230,20 @@ class _Search:
         self._stand_on(best)
 
     def _unsettle(self) -> None:
-        """Lay a few demands that cross a link that hurts on other paths of theirs."""
+        """Lay a few demands that cross a link that hurts anew: where promises cost least, or anywhere else."""
         links = self._links_that_hurt()
         if not links:
             return
         link = links[int(self.random.integers(len(links)))]
         crossing = np.nonzero(self.screen.share[:, link] * self.scenario.traffic.rate_bps > 0)[0]
         crossing = crossing[[self._may_move(int(demand)) for demand in crossing]]
-        for demand in self.random.permutation(crossing)[: int(self.random.integers(2, UNSETTLED + 1))]:
-            options = [path for path in self.source.options(int(demand)) if link not in path]
-            if options:
-                self._move(Move(int(demand), (PathShare(options[int(self.random.integers(len(options)))]),)))
+        for demand in self.random.permutation(crossing)[: int(self.random.integers(2, UNSETTLED + 1))].tolist():
+            cheapest = self.source.path_by_price(demand)
+            others = [path for path in self.source.options(demand) if link not in path]
+            if cheapest is not None and self.random.random() < PRICED:
+                self._move(Move(demand, (PathShare(cheapest),)))
+            elif others:
+                self._move(Move(demand, (PathShare(others[int(self.random.integers(len(others)))]),)))
 
     def _links_that_hurt(self) -> list[int]:
         """Links that delay or drop most of what misses its goals."""
@@ -309,7 +314,7 @@ class _Search:
             for routing, prediction in zip(routings, predictions, strict=True)
         ]
         best = min(range(len(routings)), key=scores.__getitem__)
-        if scores[best][0] >= self.violation * (1 - SMALLEST_GAIN):
+        if scores[best][0] >= self.violation * (1 - self._least_gain()):
             return False
         self._restore(routings[best])
         self._take(routings[best], predictions[best])
@@ -365,6 +370,13 @@ class _Search:
             if harmless:
                 self._restore(steps[harmless - 1][1])
                 self._take(steps[harmless - 1][1], predictions[harmless - 1])
+
+    def _least_gain(self) -> float:
+        """By what part of the violation a step must lower it."""
+        return UNCERTAIN_GAIN if any(self.table.uncertainty) else SMALLEST_GAIN
+
+    def _worth_mending(self) -> bool:
+        return self.violation > (INDIFFERENT if any(self.table.uncertainty) else 0.0)
 
     def _allowed(self) -> float:
         """How much violation routings may have that are better otherwise."""
