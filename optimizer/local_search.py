@@ -2,12 +2,13 @@
 
 Moves are screened by link loads and a rough queue model (``screening``); the better ones are estimated by the
 predictor's incremental judge where it has one (``move_judging``); the few best are predicted in full, and only that
-verdict counts.  The result is never worse than the start in the predictor's eyes.  Same seed and enough time: same
-result.
+verdict counts.  The result is never worse than the start in the predictor's eyes, believed or allowed for its error
+(``GoalTable.uncertainty``).  Same seed and enough time: same result.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass, field, replace
 
@@ -50,7 +51,8 @@ class SearchLimits:
     """``max_changes`` None means any number; ``frozen`` demands keep their paths unless those are broken.
 
     ``from_balanced``: where promises are broken and any demand may move, begin at the routing that is exact about
-    utilisation if that breaks less (``balanced_opening``; load its kernels before a clock starts).
+    utilisation if that breaks less (``balanced_opening``; load its kernels before a clock starts).  When ``stop`` is
+    set the search ends with the best plan so far.
     """
 
     time_s: float = 1.0
@@ -59,6 +61,7 @@ class SearchLimits:
     single_path: bool = False
     seed: int = 1
     from_balanced: bool = False
+    stop: threading.Event | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +125,7 @@ class _Search:
         dead = set(demands_over(self.start, ~usable.up))
         self.screen = LoadScreen(self.scenario, self.table)
         self.source = MoveSource(self.scenario, self.screen, self.candidates, self.random, self._may_move)
-        self.judging = MoveJudging(self.scenario, self.table, self.predictor)
+        self.judging = MoveJudging(self.scenario, self.table, self.predictor, self.limits.stop)
         self.repaired, unroutable = self._repair()
         stranded = unroutable & dead
         if stranded:
@@ -188,7 +191,7 @@ class _Search:
         self.table = replace(self.table, weight=np.where(rate > 0, self.table.weight, 0.0))
         self.screen = LoadScreen(self.scenario.with_routing(self.routing), self.table)
         self.source = MoveSource(self.scenario, self.screen, self.candidates, self.random, self._may_move)
-        self.judging = MoveJudging(self.scenario, self.table, self.predictor)
+        self.judging = MoveJudging(self.scenario, self.table, self.predictor, self.limits.stop)
 
     # SLA violations
 
@@ -234,6 +237,7 @@ class _Search:
         links = self._links_that_hurt()
         if not links:
             return
+        self.source.prices = PromisePrices.of(self.screen, self.prediction)
         link = links[int(self.random.integers(len(links)))]
         crossing = np.nonzero(self.screen.share[:, link] * self.scenario.traffic.rate_bps > 0)[0]
         crossing = crossing[[self._may_move(int(demand)) for demand in crossing]]
@@ -249,8 +253,7 @@ class _Search:
         """Links that delay or drop most of what misses its goals."""
         time_s, loss = self.screen.waiting(self.screen.utilisation())
         service_s = 1.0 / self.capacity
-        judged = self.screen.judged
-        hurt = (self.severity[judged] @ self.screen.share[judged]) * (time_s / service_s * 1e-3 + loss * 10)
+        hurt = (self.severity @ self.screen.share) * (time_s / service_s * 1e-3 + loss * 10)
         order = np.argsort(-hurt, kind="stable")
         return [int(link) for link in order[:HOT_LINKS] if hurt[link] > 0]
 
@@ -348,7 +351,7 @@ class _Search:
         while self.judging.has_time(deadline):
             kept = self.routing
             steps: list[tuple[Move, Routing]] = []
-            while len(steps) < (GREEDY_DEPTH if check else SCREENED_PER_STEP) and time.monotonic() < deadline:
+            while len(steps) < (GREEDY_DEPTH if check else SCREENED_PER_STEP) and self.judging.has_time(deadline):
                 move = self._best_relief()
                 if move is None:
                     break
@@ -387,7 +390,7 @@ class _Search:
         utilisation = self.screen.utilisation()
         fullest = float(utilisation.max(initial=0.0))
         hot = np.nonzero((utilisation >= fullest * (1 - 1e-9)) & (utilisation > 0))[0]
-        moves = self.source.off([int(link) for link in hot[:2]], self.routing)
+        moves = self.source.off([int(link) for link in hot[:2]], self.routing, self.deadline)
         if not moves:
             return None
         after = self.screen.utilisation_after(moves)
@@ -450,15 +453,14 @@ class _Search:
 
     def _back_together(self, moves: list[Move], limit: float, allowed: float) -> set[int]:
         """Carry out the longest run of these moves that does no harm; the demands that need not be looked at again."""
-        runs: list[tuple[list[Move], Routing]] = []
-        size = 1
-        while size <= len(moves):
-            routing = self.routing.with_changes({move.demand: move.paths for move in moves[:size]})
-            if self._max_utilisation(routing) > limit:
-                break
-            runs.append((moves[:size], routing))
-            size = len(moves) if size < len(moves) < 2 * size else 2 * size
-        runs = runs[: max(self.judging.affordable_predictions(self.deadline), 1)]
+        fullest = self.screen.utilisation_after_all(moves).max(axis=1, initial=0.0)
+        most = int(np.argmax(fullest > limit)) if (fullest > limit).any() else len(moves)
+        sizes = [size for size in (2**power for power in range(20)) if size < most] + [max(most, 1)]
+        sizes = sizes[: max(self.judging.affordable_predictions(self.deadline), 1)]
+        runs = [
+            (moves[:size], self.routing.with_changes({move.demand: move.paths for move in moves[:size]}))
+            for size in sizes
+        ]
         predictions = self.judging.predict([routing for _, routing in runs])
         for (taken, routing), prediction in zip(reversed(runs), reversed(predictions), strict=True):
             if predicted_violation(prediction, self.table) <= allowed + SMALLEST_GAIN:
@@ -514,7 +516,6 @@ class _Search:
         self.severity = predicted_severity(experienced_values(prediction, self.table), self.table)
         self.violation = float(self.severity.sum())
         self.screen.calibrate(prediction)
-        self.source.prices = PromisePrices.of(self.screen, prediction) if self.violation > 0 else None
 
     @property
     def standing(self) -> _Standing:

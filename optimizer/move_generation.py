@@ -68,7 +68,7 @@ class MoveSource:
         return moves
 
     def options(self, demand: int) -> tuple[tuple[int, ...], ...]:
-        """The paths that a demand might take: its candidates, columns offered for its ends, the one that load favours."""
+        """The paths that a demand might take: its candidates, columns offered for its ends, what load favours."""
         ends = self.ends(demand)
         options = dict.fromkeys(self.candidates.between(*ends))
         options.update(self.offered.get(ends, {}))

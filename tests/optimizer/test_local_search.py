@@ -32,7 +32,7 @@ GOALS = class_goals([SlaGoal("voice", 0.015, 99.0, None, 0.001), SlaGoal("bulk",
 def run(scenario: Scenario, usable: UsableLinks | None = None, goals: object = GOALS, **limits: object) -> SearchResult:
     usable = usable or UsableLinks.all_of(scenario.topology)
     table = goal_table(scenario.traffic, goals)  # type: ignore[arg-type]
-    given_limits = SearchLimits(**{"time_s": 5.0, "max_changes": 20, **limits})  # type: ignore[arg-type]
+    given_limits = SearchLimits(**{"time_s": 20.0, "max_changes": 20, **limits})  # type: ignore[arg-type]
     return search(scenario, table, AnalyticPredictor(), CandidatePaths(scenario.topology, usable), given_limits)
 
 
