@@ -8,6 +8,7 @@ from typing import Any
 from gnn_model.predictor import Predictor
 from optimizer import records
 from optimizer.candidates import CandidateCache
+from optimizer.exact.warm_up import warm_up
 from optimizer.goals import experienced_values, violated_demands, violations
 from optimizer.history import Decision
 from optimizer.local_search import SearchLimits, SearchResult, search
@@ -67,7 +68,9 @@ def find(
         max_changes=request.max_changes,
         frozen=frozenset(demand for demand, key in enumerate(view.keys) if key in request.frozen),
         seed=settings.seed + request.decision,
+        from_balanced=True,
     )
+    warm_up()  # nothing to do after the first time
     candidates = cache.get(view.scenario.topology, view.usable)
     table = view.table.with_headroom(settings.headroom_ratio)
     rates = view.scenario.traffic.rate_bps
