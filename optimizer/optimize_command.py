@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     Search = Callable[[Scenario, GoalTable, Predictor, CandidatePaths, SearchLimits], SearchResult]
 
+BOUND_TIME_SHARE = 0.05  # of the time limit, on top of it
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
 
 
@@ -95,7 +97,10 @@ def optimize(
     out: Annotated[Path | None, typer.Option(help="Write the plan to this file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find a better routing for a scenario.  Exit code 1 when SLAs are still violated."""
+    """Find a better routing for a scenario.  Exit code 1 when SLAs are still violated.
+
+    Ctrl-C ends the search for SLA goals early with the best plan so far.
+    """
     from gnn_model.predictor_choice import open_predictor
     from topology_sync.sources import load_scenario
 
@@ -172,14 +177,18 @@ def _search(
     from optimizer.exact.warm_up import warm_up
     from optimizer.exact_answers import answer_json
     from optimizer.goals import class_goals, goal_table
+    from optimizer.interruption import stopped_by_interrupt
+    from optimizer.prediction_error import allowing_for_error
 
-    table = goal_table(question.traffic, class_goals(question.sla))
-    searched = table if objective is Objective.sla else goal_table(question.traffic, ())
+    goals = class_goals(question.sla) if objective is Objective.sla else ()
+    table = allowing_for_error(goal_table(question.traffic, goals), predictor)
     candidates = CandidatePaths(question.topology, UsableLinks.all_of(question.topology))
     warm_up()
     search, name = _search_of(optimizer)
-    result = search(question, searched, predictor, candidates, limits)
-    bound = utilisation_lower_bound(question.topology, question.traffic, time_s=max(0.1, 0.1 * limits.time_s))
+    with stopped_by_interrupt() as stop:
+        result = search(question, table, predictor, candidates, replace(limits, stop=stop))
+        bound_s = max(0.1, BOUND_TIME_SHARE * limits.time_s)
+        bound = utilisation_lower_bound(question.topology, question.traffic, time_s=0.1 if stop.is_set() else bound_s)
     answer, plan = answer_json(
         question,
         result.routing,

@@ -8,13 +8,13 @@ their sum, so weights stay in the units that the scenario wrote them in.  Only w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from gnn_model.predictor import Prediction
-from optimizer.goals import GoalTable, excess_ratios, experienced_values, severity
+from optimizer.goals import GoalTable, experienced_values
 from topology_sync.scenario import Scenario
 from topology_sync.topology import WEIGHTED, Scheduler
 from topology_sync.traffic import TrafficMatrix
@@ -25,6 +25,7 @@ FIRST_FACTOR = 2.0
 SMALLEST_FACTOR = 1.08
 FINENESS = 1000  # weights are whole multiples of this part of their sum
 LEAST_PARTS = 10  # no step takes a queue below this many of them
+MISSED_PART = 0.05  # of the violation score: a class that adds less is in no need
 NODES_ALONE = 5  # nodes that are tried alone in one step
 
 Schedulers = tuple[Scheduler, ...]
@@ -40,12 +41,12 @@ class ClassNeeds:
     slack: FloatArray
 
     @classmethod
-    def of(cls, prediction: Prediction, table: GoalTable, traffic: TrafficMatrix) -> ClassNeeds:
-        """Read them off a prediction."""
+    def of(cls, severity: FloatArray, prediction: Prediction, table: GoalTable, traffic: TrafficMatrix) -> ClassNeeds:
+        """Read them off a prediction; ``severity`` [demands] as ``goals.predicted_severity`` has it."""
         values = experienced_values(prediction, table)
-        score = severity(excess_ratios(values, table)).sum(axis=0) * table.weight
         classes = len(traffic.class_names)
-        missed = np.bincount(traffic.traffic_class, weights=score, minlength=classes)
+        missed = np.zeros(classes)
+        np.add.at(missed, traffic.traffic_class, severity)
         with np.errstate(invalid="ignore", divide="ignore"):
             left = np.where(np.isfinite(table.limit) & (table.limit > 0), 1 - values / table.limit, 1.0)
         left = np.where(table.weight > 0, np.nan_to_num(left, nan=1.0, neginf=-1e9).min(axis=0), 1.0)
@@ -87,7 +88,8 @@ class WeightSteps:
 
         ``hot_nodes`` are tried alone, in their order.
         """
-        missed = [index for index, _ in self._classes if needs.missed[index] > 0]
+        enough = MISSED_PART * float(needs.missed.sum())
+        missed = [index for index, _ in self._classes if needs.missed[index] > enough]
         if not missed or not self.nodes:
             return []
         found: dict[Schedulers, None] = {}
@@ -163,6 +165,17 @@ def _parts(wanted: FloatArray, present: FloatArray) -> list[int]:
 def changed_nodes(before: Schedulers, after: Schedulers) -> tuple[int, ...]:
     """Nodes whose scheduler is another one."""
     return tuple(node for node, pair in enumerate(zip(before, after, strict=True)) if pair[0] != pair[1])
+
+
+def put_back(before: Schedulers, after: Schedulers) -> Iterator[Schedulers]:
+    """``after`` with changes taken back: all, then those of one node where that makes it fewer changes."""
+    changed = changed_nodes(before, after)
+    if changed:
+        yield before
+    for node in changed if len(changed) > 1 else ():
+        fewer = (*after[:node], before[node], *after[node + 1 :])
+        if weight_changes(before, fewer) < weight_changes(before, after):
+            yield fewer
 
 
 def weight_changes(before: Schedulers, after: Schedulers) -> int:
