@@ -60,6 +60,16 @@ class RoutingSolver:
         self._arrivals = ArrivalTable.of(scenario.traffic.arrivals)
         self._atoms = SizeAtoms.of(scenario.traffic.packet_size)
 
+    def rescheduled(self, scenario: Scenario) -> RoutingSolver:
+        """A solver of the same scenario under other schedulers; shares what does not depend on them."""
+        other = RoutingSolver.__new__(RoutingSolver)
+        other._scenario = scenario
+        other._pool = self._pool.rescheduled(scenario)
+        other.shared = self.shared.rescheduled(scenario, other._pool.queues)
+        other.shared.prepare()
+        other._arrivals = self._arrivals
+        return other
+
     def solve(self, routing: Routing, helpers: Executor | None = None) -> SolvedRouting:
         """Solve one routing; ``helpers`` may work beside this thread."""
         layout = self._pool.layout([routing])

@@ -174,6 +174,11 @@ class _Watched:
             self.met_at = time.perf_counter()
         return predictions
 
+    def judge_of(self, scenario: Scenario) -> Any:
+        """As the predictor does; None where it judges no moves."""
+        judge_of = getattr(self._predictor, "judge_of", None)
+        return None if judge_of is None else judge_of(scenario)
+
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Counts and percentiles of the rows; ``met_*`` are over failures that missed goals and were mended."""

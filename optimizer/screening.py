@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gnn_model.predictor import Prediction
-from optimizer.goals import GoalTable, excess_ratios, experienced_values, violation_score
+from optimizer.goals import GoalTable, experienced_values, predicted_severity
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
 from topology_sync.values import FloatArray, IntArray
@@ -51,9 +51,7 @@ class LoadScreen:
         promised = np.isfinite(self.table.limit).any(axis=0) & (self.table.weight > 0)
         self.judged = np.nonzero(promised)[0]
         self._offset = np.zeros((3, len(self.judged)))
-        self._judged_table = GoalTable(
-            self.table.limit[:, self.judged], self.table.percentile[self.judged], self.table.weight[self.judged]
-        )
+        self._judged_table = self.table.of_demands(self.judged)
         rate = traffic.rate_bps
         total = max(float(rate.sum()), 1e-12)
         self._packet_bits = max(float(rate.sum()) / max(float(traffic.packets_per_s.sum()), 1e-12), 1.0)
@@ -66,6 +64,11 @@ class LoadScreen:
         self.share[:] = 0.0
         np.add.at(self.share, (flat.path_demand[flat.hop_path], flat.hop_link), flat.share[flat.hop_path])
         self.load_bps = self.scenario.traffic.rate_bps @ self.share
+
+    @property
+    def judged_share(self) -> FloatArray:
+        """``share`` of the demands that are promised something; not to be written to, since it may be no copy."""
+        return self.share if len(self.judged) == len(self.share) else self.share[self.judged]
 
     def row(self, paths: Sequence[PathShare]) -> FloatArray:
         """Share on each link of a demand with these paths, [links]."""
@@ -91,10 +94,17 @@ class LoadScreen:
         change = self.scenario.traffic.rate_bps[demands, None] * (rows - self.share[demands])
         return (self.load_bps + change) / self.scenario.topology.capacity_bps
 
+    def utilisation_after_all(self, moves: Sequence[Move]) -> FloatArray:
+        """The same after the first move, the first two, and so on, of different demands each, [moves, links]."""
+        demands = [move.demand for move in moves]
+        rows = np.stack([self.row(move.paths) for move in moves])
+        change = self.scenario.traffic.rate_bps[demands, None] * (rows - self.share[demands])
+        return (self.load_bps + np.cumsum(change, axis=0)) / self.scenario.topology.capacity_bps
+
     def calibrate(self, prediction: Prediction) -> None:
         """Learn the error of the rough figures from the predictor's view of the present routing."""
         if len(self.judged):
-            rough = self._values(self.utilisation()[None], self.share[self.judged].T)[0]
+            rough = self._values(self.utilisation()[None], self.judged_share.T)[0]
             exact = experienced_values(prediction, self.table)[:, self.judged]
             self._offset = np.nan_to_num(exact - rough, nan=0.0, posinf=0.0, neginf=0.0)
 
@@ -102,14 +112,15 @@ class LoadScreen:
         """Rough violation score after each move alone, [moves]; ``utilisation`` as from ``utilisation_after``."""
         if not len(self.judged):
             return np.zeros(len(moves))
-        values = self._values(utilisation, self.share[self.judged].T)
+        values = self._values(utilisation, self.judged_share.T)
         moved = np.array([move.demand for move in moves])
         position = np.minimum(np.searchsorted(self.judged, moved), len(self.judged) - 1)
         scored = np.nonzero(self.judged[position] == moved)[0]
         if len(scored):
             rows = np.stack([self.row(moves[index].paths) for index in scored.tolist()])
             values[scored, :, position[scored]] = self._own_values(utilisation[scored], rows)
-        return violation_score(excess_ratios(values + self._offset, self._judged_table), self._judged_table.weight)
+        result: FloatArray = predicted_severity(values + self._offset, self._judged_table).sum(axis=-1)
+        return result
 
     def waiting(self, utilisation: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Mean time at each link (waiting and sending) in seconds and loss, both like ``utilisation``."""

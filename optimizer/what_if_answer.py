@@ -22,6 +22,7 @@ from optimizer.goals import (
     violation_score,
 )
 from optimizer.local_search import SearchLimits, search
+from optimizer.prediction_error import allowing_for_error
 from optimizer.records import experience_json, number
 from optimizer.what_if import ChangedNetwork, Changes, Fallback, FallbackKind, changed_network, fallback_of
 from optimizer.what_if import repaired_routing as repaired
@@ -160,7 +161,7 @@ def _reoptimise(
     lost = np.zeros(scenario.traffic.demand_count)
     lost[list(unreachable)] = 1.0
     candidates = CandidatePaths(scenario.topology, network.usable)
-    result = search(scenario, table, searcher, candidates, limits)
+    result = search(scenario, allowing_for_error(table, searcher), searcher, candidates, limits)
     best = assess(scenario, result.routing, float_array(lost), predictor, table)
     if best.rank > after.rank:
         best = min(assess(scenario, start, float_array(lost), predictor, table), after, key=lambda found: found.rank)

@@ -35,7 +35,7 @@ class ColumnGeneration:
 
     ``value`` and ``fraction`` [columns] are of the last vertex, ``bound`` is a proven lower bound of every routing (of
     those with at most ``change_limit`` demands off the key routing, where given).  ``start`` are the single paths of
-    the key routing, where it has such.
+    the key routing, where it has such.  ``price`` [links] are the duals of the last programme, zero before the first.
     """
 
     problem: FlowProblem
@@ -48,6 +48,7 @@ class ColumnGeneration:
         self.fraction: FloatArray = np.zeros(0)
         self.value = float(np.max(self.key.load / self.problem.capacity, initial=0.0))
         self.bound = 0.0
+        self.price: FloatArray = np.zeros(self.problem.link_count)
         self.rounds = 0
         self.freed: frozenset[int] = frozenset()
         self.left = self.change_limit
@@ -80,7 +81,7 @@ class ColumnGeneration:
             solution = self._master.solve(deadline - time.monotonic())
             if solution is None:
                 return
-            self.value, self.fraction = solution.theta, solution.fraction
+            self.value, self.fraction, self.price = solution.theta, solution.fraction, solution.price
             promised = self._price(solution.price, solution.change_price)
             if self.value <= self.bound * (1.0 + tolerance) or time.monotonic() > deadline:
                 return

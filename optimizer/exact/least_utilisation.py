@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -59,7 +59,9 @@ class UtilisationLimits:
 class UtilisationPlan:
     """A routing, its maximum utilisation and a proven lower bound of that of every routing within the same limits.
 
-    ``splitting_bound`` is the bound of routings that may split (the same, except for single paths).
+    ``splitting_bound`` is the bound of routings that may split (the same, except for single paths).  ``columns`` are
+    paths (demand, links) that column generation found worth a try and ``price`` [links] its last duals: what a search
+    with other goals may begin with.  Both are empty where nothing was generated.
     """
 
     routing: Routing
@@ -68,6 +70,8 @@ class UtilisationPlan:
     splitting_bound: float
     split_demands: int
     seconds: float
+    columns: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    price: FloatArray = field(default_factory=lambda: np.zeros(0))
 
     @property
     def gap(self) -> float | None:
@@ -92,6 +96,7 @@ def least_utilisation(
     if problem.delay_bound:
         check_limits(problem, topology.node_names)
     deadline = began + limits.time_s
+    generation: ColumnGeneration | None = None
     if limits.single_path:
         paths, bound, splitting_bound = _single_paths(problem, limits, began)
         load, moved = paths.load, Split()
@@ -124,7 +129,14 @@ def least_utilisation(
         splitting_bound=min(splitting_bound, value),
         split_demands=sum(len(paths) > 1 for paths in routing.paths),
         seconds=time.monotonic() - began,
+        columns=() if generation is None else _found(problem, generation),
+        price=np.zeros(0) if generation is None else generation.price,
     )
+
+
+def _found(problem: FlowProblem, generation: ColumnGeneration) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    columns = zip(generation.columns.demand, generation.columns.links, strict=True)
+    return tuple((int(problem.original[demand]), links) for demand, links in columns)
 
 
 def split_optimum(

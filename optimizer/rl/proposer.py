@@ -186,7 +186,7 @@ class _PolicySearch:
             rate, weight = traffic.rate_bps.copy(), table.weight.copy()
             rate[list(opening.unroutable)] = 0.0
             weight[list(opening.unroutable)] = 0.0
-            traffic, table = traffic.with_rates(float_array(rate)), GoalTable(table.limit, table.percentile, weight)
+            traffic, table = traffic.with_rates(float_array(rate)), replace(table, weight=weight)
         movable = traffic.rate_bps > 0
         movable[[demand for demand in self.limits.frozen if demand not in opening.repaired]] = False
         scenario = replace(self.scenario, traffic=traffic, routing=opening.routing)
