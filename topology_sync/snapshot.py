@@ -14,7 +14,7 @@ from topology_sync.path_delays import DelayStatistics, PathDelays
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
 from topology_sync.telemetry import TelemetrySettings, TelemetryState, carried_bps
-from topology_sync.topology import Link, Topology
+from topology_sync.topology import Link, Scheduler, Topology
 from topology_sync.traffic import DEFAULT_PACKET_BITS, Demand, TrafficMatrix
 from topology_sync.values import bool_array, float_array, int_array
 
@@ -57,6 +57,7 @@ def build_state(
     routing_version: int,
     window_s: float,
     discovery_settings: DiscoverySettings | None = None,
+    schedulers: Mapping[int, Scheduler] | None = None,
 ) -> NetworkState:
     """The state of the network at ``now_s`` by the clock of the events, ``wall_time_s`` since the epoch.
 
@@ -66,7 +67,8 @@ def build_state(
 
     Nodes are sorted by name and links by names and ports, so ids stay the same while the network does.  A link that an
     installed path uses but discovery has forgotten (its cable was moved) stays, down.  ``inventory`` gives rate, delay
-    and queue by names of the ends; other links get the defaults.
+    and queue by names of the ends; other links get the defaults.  ``schedulers`` are those of switches (by datapath id)
+    that have a queue per class.
     """
 
     def name(dpid: int) -> str:
@@ -75,8 +77,10 @@ def build_state(
     links = known_links(discovery, demands, name)
     dpids = set(discovery.switches) | {end.dpid for ends in links for end in ends}
     dpids |= {dpid for demand in demands for dpid in (demand.source_dpid, demand.target_dpid)}
+    known = {name(dpid): scheduler for dpid, scheduler in (schedulers or {}).items()}
+    nodes = sorted(name(dpid) for dpid in dpids)
     topology = Topology.from_links(
-        sorted(name(dpid) for dpid in dpids),
+        nodes,
         [
             inventory.get((name(ends.source.dpid), name(ends.target.dpid)))
             or Link(
@@ -87,6 +91,7 @@ def build_state(
             )
             for ends in links
         ],
+        [known.get(node, Scheduler()) for node in nodes],
     )
     settings = TelemetrySettings(window_s=window_s)
     order = sorted(demands, key=lambda one: (name(one.source_dpid), name(one.target_dpid), one.traffic_class))
