@@ -52,7 +52,7 @@ def snapshot(
         default_capacity_bps=settings.default_capacity_bps,
         default_queue_packets=settings.default_queue_packets,
         class_names=[entry.name for entry in settings.classes],
-        demands=[_installed(demand) for demand in picture.intent.demands if demand.routes],
+        demands=[_installed(demand, picture.intent) for demand in picture.intent.demands if demand.routes],
         routing_version=picture.routing_version,
         window_s=settings.window_s,
         discovery_settings=discovery_settings,
@@ -90,13 +90,14 @@ def planned_weights(
     return weights
 
 
-def _installed(demand: IntentDemand) -> DemandInstalled:
+def _installed(demand: IntentDemand, intent: NetworkIntent) -> DemandInstalled:
     """With the shares that the switch realises, not those once asked for."""
     shares = realised_shares([route.weight for route in demand.routes]) if len(demand.routes) > 1 else (1.0,)
     paths = tuple(
         InstalledPath(route.label, route.links, share) for route, share in zip(demand.routes, shares, strict=True)
     )
-    return DemandInstalled(demand.number, demand.source_dpid, demand.target_dpid, demand.traffic_class, paths)
+    queue = intent.queue_of.get(demand.traffic_class)
+    return DemandInstalled(demand.number, demand.source_dpid, demand.target_dpid, demand.traffic_class, paths, queue)
 
 
 def planned_routes(

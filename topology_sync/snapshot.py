@@ -10,7 +10,8 @@ from topology_sync.composed_delays import ComposedDelays
 from topology_sync.demand_traffic import DemandEnds, DemandTraffic, demand_rates, rate_window
 from topology_sync.discovery import DiscoverySettings, DiscoveryState, LinkEnds, PortKey
 from topology_sync.network_state import DemandMeasurements, Host, LinkMeasurements, NetworkState
-from topology_sync.path_delays import DelayStatistics, PathDelays
+from topology_sync.path_delays import DelayStatistics, PathDelays, link_queue
+from topology_sync.path_delays import Link as DelayLink
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
 from topology_sync.telemetry import TelemetrySettings, TelemetryState, carried_bps
@@ -32,13 +33,21 @@ class InstalledPath:
 
 @dataclass(frozen=True)
 class DemandInstalled:
-    """A demand as the switches have it.  ``number`` is the one in its cookies."""
+    """A demand as the switches have it.
+
+    ``number`` is the one in its cookies, ``queue`` the one that its class waits in, None where ports have one for all.
+    """
 
     number: int
     source_dpid: int
     target_dpid: int
     traffic_class: str
     paths: tuple[InstalledPath, ...]
+    queue: int | None = None
+
+    def links_of(self, path: InstalledPath) -> tuple[DelayLink, ...]:
+        """The links of a path as delays are known of them."""
+        return tuple(link_queue(dpid, port, self.queue) for dpid, port in path.hops)
 
 
 def build_state(
@@ -177,10 +186,10 @@ def _carried(carried: Mapping[tuple[int, int], float], discovery: DiscoveryState
 
 def _delays(path_delays: PathDelays, demands: Sequence[DemandInstalled], now_s: float) -> dict[int, DelayStatistics]:
     """By demand number: put together from the links of its paths, else from probes of the paths themselves."""
-    single = {path.label: path.hops[0] for one in demands for path in one.paths if len(path.hops) == 1}
+    single = {path.label: one.links_of(path)[0] for one in demands for path in one.paths if len(path.hops) == 1}
     composed = ComposedDelays(path_delays, now_s, single)
     return {
-        one.number: composed.of(tuple((path.hops, path.share) for path in one.paths))
+        one.number: composed.of(tuple((one.links_of(path), path.share) for path in one.paths))
         or path_delays.of({path.label: path.share for path in one.paths}, now_s)
         for one in demands
     }
