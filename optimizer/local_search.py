@@ -2,25 +2,29 @@
 
 Moves are screened by link loads and a rough queue model (``screening``); the better ones are estimated by the
 predictor's incremental judge where it has one (``move_judging``); the few best are predicted in full, and only that
-verdict counts.  The result is never worse than the start in the predictor's eyes.  Same seed and enough time: same
+verdict counts.  Where no path move helps and queue weights may change, a step of the weights is tried
+(``weight_steps``).  The result is never worse than the start in the predictor's eyes.  Same seed and enough time: same
 result.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from gnn_model.configurations import rescheduled
 from gnn_model.predictor import Prediction, Predictor
 from optimizer.balanced_opening import balanced_openings
 from optimizer.candidates import CandidatePaths
-from optimizer.displaced import demands_over, displaced_demands
+from optimizer.displaced import cut_off, demands_over, displaced_demands
 from optimizer.goals import GoalTable, Score, excess_ratios, experienced_values, predicted_violation
 from optimizer.move_generation import SCREENED_PER_STEP, MoveSource
 from optimizer.move_judging import MoveJudging
 from optimizer.screening import LoadScreen, Move, soft_maximum
+from optimizer.weight_steps import ClassNeeds, Schedulers, WeightSteps, changed_nodes, weight_changes
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
 from topology_sync.values import FloatArray, float_array
@@ -30,6 +34,7 @@ ESTIMATED_PER_STEP = 256  # moves that an incremental judge looks at, of which t
 CONFIRMED_PER_STEP = 3
 LIKELY_HARMLESS = 0.01  # a change is tried to be taken back where the estimated violation grows by no more than this
 HOT_LINKS = 6
+WEIGHTS_EVERY = 5  # steps of the paths between two of the weights
 GREEDY_DEPTH = 8
 UNNEEDED_TOLERANCE = 0.01  # a change that lowers the maximum utilisation by less than this in all is taken back
 PRUNE_TIME_SHARE = 0.25
@@ -41,6 +46,9 @@ SMALLEST_GAIN = 1e-6
 class SearchLimits:
     """``max_changes`` None means any number; ``frozen`` demands keep their paths unless those are broken.
 
+    ``queue_weights``: weights of weighted nodes may change too, those of ``frozen_nodes`` not; they count as
+    ``weight_steps.weight_changes`` says.
+
     ``from_balanced``: where promises are broken and any demand may move, begin at the routing that is exact about
     utilisation if that breaks less (``balanced_opening``; load its kernels before a clock starts).
     """
@@ -51,19 +59,23 @@ class SearchLimits:
     single_path: bool = False
     seed: int = 1
     from_balanced: bool = False
+    queue_weights: bool = False
+    frozen_nodes: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)
 class SearchResult:
-    """A routing and what is predicted for it and for the start.
+    """A routing, the schedulers of all nodes, and what is predicted for them and for the start.
 
     ``changed`` holds every demand whose paths differ from the start, ``repaired`` those of them that had to move (not
     counted against ``max_changes``), ``unroutable`` those that no usable path can carry.  In ``before`` demands over
-    dead links have loss 1 and infinite delay.
+    dead links have loss 1 and infinite delay.  ``schedulers`` [nodes] are the scenario's but for ``changed_nodes``.
     """
 
     routing: Routing
+    schedulers: Schedulers
     changed: tuple[int, ...]
+    changed_nodes: tuple[int, ...]
     repaired: tuple[int, ...]
     unroutable: tuple[int, ...]
     start_score: Score
@@ -108,12 +120,14 @@ class _Search:
         self.screen = LoadScreen(self.scenario, self.table)
         self.source = MoveSource(self.scenario, self.screen, self.candidates, self.random, self._may_move)
         self.judging = MoveJudging(self.scenario, self.table, self.predictor)
+        self.start_schedulers = self.scenario.topology.schedulers
+        self.weights = WeightSteps(self.scenario, self.limits.frozen_nodes) if self.limits.queue_weights else None
         self.repaired, unroutable = self._repair()
         stranded = unroutable & dead
         if stranded:
             self._drop_traffic(stranded)
         start_prediction = self.judging.predict([self.start])[0]
-        before = _cut_off(start_prediction, dead)
+        before = cut_off(start_prediction, dead)
         prediction = self.judging.predict([self.routing])[0] if self.repaired else start_prediction
         start_score = Score(predicted_violation(before, full_table), self._max_utilisation(self.start), 0)
         self._take(self.routing, prediction)
@@ -125,15 +139,22 @@ class _Search:
         self._take_back()
         if self.limits.max_changes is not None and self.violation > 0:
             self._mend(search_deadline)  # changes taken back may now be spent better
-        after = _cut_off(self.judging.predict([self.routing])[0], stranded)
+        self._take_back_weights()
+        after = cut_off(self.judging.predict([self.routing])[0], stranded)
         score = Score(
-            predicted_violation(after, full_table), self._max_utilisation(self.routing), len(self._discretionary())
+            predicted_violation(after, full_table),
+            self._max_utilisation(self.routing),
+            len(self._discretionary()),
+            self._weight_changes(),
         )
         if not self.repaired and not self.limits.single_path and not score.better_than(start_score):
+            self._schedule(self.start_schedulers)
             self.routing, after, score = self.start, before, start_score
         return SearchResult(
             routing=self.routing,
+            schedulers=self._schedulers,
             changed=self.routing.changed_demands(self.start),
+            changed_nodes=changed_nodes(self.start_schedulers, self._schedulers),
             repaired=tuple(sorted(self.repaired)),
             unroutable=tuple(sorted(unroutable)),
             start_score=start_score,
@@ -193,9 +214,15 @@ class _Search:
 
     def _mend(self, deadline: float) -> None:
         """Best-improvement descent on the violation score; where single moves fail, a few steps deep."""
+        steps = 0
         while self.violation > 0 and time.monotonic() < deadline:
+            if steps % WEIGHTS_EVERY == 0:
+                self._step_weights()
+            steps += 1
             moves = self.source.off(self._links_that_hurt(), self.routing)
-            if not moves or not (self._judge_single(moves, deadline) or self._judge_sequence(deadline)):
+            if moves and (self._judge_single(moves, deadline) or self._judge_sequence(deadline)):
+                continue
+            if not self._mend_by_weights(deadline):
                 return
 
     def _links_that_hurt(self) -> list[int]:
@@ -229,7 +256,7 @@ class _Search:
     def _together(self, moves: list[Move]) -> list[Routing]:
         """Moves of different demands carried out one after the other: the routing after each but the first."""
         limit = self.limits.max_changes
-        room = len(moves) if limit is None else limit - len(self.changed - self.repaired)
+        room = len(moves) if limit is None else limit - len(self.changed - self.repaired) - self._weight_changes()
         routing, moved, prefixes = self.routing, set[int](), list[Routing]()
         for move in moves:
             is_new = move.demand not in self.changed and move.demand not in self.repaired
@@ -268,6 +295,75 @@ class _Search:
         self._restore(routings[best])
         self._take(routings[best], predictions[best])
         return True
+
+    # queue weights
+
+    @property
+    def _schedulers(self) -> Schedulers:
+        return self.scenario.topology.schedulers
+
+    def _mend_by_weights(self, deadline: float) -> bool:
+        """A step of the weights, smaller ones until one lessens what is violated."""
+        while self.violation > 0 and time.monotonic() < deadline:
+            if self._step_weights():
+                return True
+            if self.weights is None or self.weights.begins_anew:
+                return False
+        return False
+
+    def _step_weights(self) -> bool:
+        """The best step of the weights if it lessens what is violated; the next is larger then, else smaller."""
+        steps = self.weights
+        if steps is None or not steps.nodes:
+            return False
+        needs = ClassNeeds.of(self.prediction, self.table, self.scenario.traffic)
+        link_source = self.scenario.topology.link_source
+        hot_nodes = list(dict.fromkeys(int(link_source[link]) for link in self._links_that_hurt()))
+        proposals = [
+            proposal for proposal in steps.proposals(self._schedulers, needs, hot_nodes) if self._may_schedule(proposal)
+        ]
+        better = bool(proposals) and self._take_best_schedulers(proposals, self.violation * (1 - SMALLEST_GAIN))
+        steps.adapt(better)
+        return better
+
+    def _take_best_schedulers(self, proposals: Sequence[Schedulers], below: float) -> bool:
+        """Take the schedulers that violate least, if that is less than ``below``."""
+        predictions = self.judging.predict_schedulers(self.routing, proposals)
+        violations = [predicted_violation(prediction, self.table) for prediction in predictions]
+        best = min(range(len(proposals)), key=violations.__getitem__)
+        if violations[best] >= below:
+            return False
+        self._schedule(proposals[best])
+        self._take(self.routing, predictions[best])
+        return True
+
+    def _take_back_weights(self) -> None:
+        """Undo changes of weights that keep no promise: all at once, then node by node."""
+        if not self._weight_changes():
+            return
+        harmless = self.violation + SMALLEST_GAIN
+        if self._take_best_schedulers([self.start_schedulers], harmless):
+            return
+        for node in changed_nodes(self.start_schedulers, self._schedulers):
+            if time.monotonic() > self.deadline:
+                return
+            put_back = list(self._schedulers)
+            put_back[node] = self.start_schedulers[node]
+            if weight_changes(self.start_schedulers, tuple(put_back)) < self._weight_changes():
+                self._take_best_schedulers([tuple(put_back)], harmless)
+
+    def _schedule(self, schedulers: Schedulers) -> None:
+        if schedulers != self._schedulers:
+            self.scenario = rescheduled(self.scenario, schedulers)
+            self.judging.reschedule(self.scenario)
+
+    def _weight_changes(self) -> int:
+        return weight_changes(self.start_schedulers, self._schedulers)
+
+    def _may_schedule(self, schedulers: Schedulers) -> bool:
+        limit = self.limits.max_changes
+        changes = weight_changes(self.start_schedulers, schedulers)
+        return limit is None or changes + len(self.changed - self.repaired) <= limit
 
     # maximum utilisation
 
@@ -403,7 +499,7 @@ class _Search:
         limit = self.limits.max_changes
         if limit is None:
             return True
-        return demand in self.changed or len(self.changed - self.repaired) < limit
+        return demand in self.changed or len(self.changed - self.repaired) + self._weight_changes() < limit
 
     def _discretionary(self) -> list[int]:
         return sorted(self.changed - self.repaired)
@@ -430,6 +526,7 @@ class _Search:
     def _take(self, routing: Routing, prediction: Prediction) -> None:
         """Note what the predictor says of the routing that the search now stands on."""
         self.routing = routing
+        self.prediction = prediction
         self.violation = predicted_violation(prediction, self.table)
         self.screen.calibrate(prediction)
         self.excess = _total_excess(prediction, self.table)
@@ -446,23 +543,3 @@ def _total_excess(prediction: Prediction, table: GoalTable) -> FloatArray:
     excess = excess_ratios(experienced_values(prediction, table), table)
     result: FloatArray = np.where(excess > 0, 1 + np.log1p(excess), 0.0).sum(axis=0)
     return result
-
-
-def _cut_off(prediction: Prediction, demands: set[int]) -> Prediction:
-    """The same prediction with some demands delivering nothing."""
-    if not demands:
-        return prediction
-    index = list(demands)
-
-    def marked(values: FloatArray, value: float) -> FloatArray:
-        values = values.copy()
-        values[index] = value
-        return float_array(values)
-
-    return replace(
-        prediction,
-        delay_s=marked(prediction.delay_s, np.inf),
-        delay_p99_s=marked(prediction.delay_p99_s, np.inf),
-        jitter_s=marked(prediction.jitter_s, np.nan),
-        loss_ratio=marked(prediction.loss_ratio, 1.0),
-    )

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from gnn_model.configurations import Configuration, predict_configurations
 from gnn_model.predictor import IncrementalPredictor, MoveEffects, Prediction, Predictor, RoutingJudge
 from optimizer.goals import GoalTable, delay_at_percentile, excess_ratios, experienced_values, severity
 from optimizer.screening import Move
 from topology_sync.routing import Routing
 from topology_sync.scenario import Scenario
+from topology_sync.topology import Scheduler
 from topology_sync.values import FloatArray
 
 
@@ -35,6 +37,17 @@ class MoveJudging:
         """Full predictions."""
         self.judged += len(routings)
         return self.predictor.predict_batch(self.scenario, routings)
+
+    def predict_schedulers(self, routing: Routing, choices: Sequence[tuple[Scheduler, ...]]) -> list[Prediction]:
+        """Full predictions of one routing under other schedulers [nodes]."""
+        self.judged += len(choices)
+        configurations = [Configuration(routing, schedulers) for schedulers in choices]
+        return predict_configurations(self.predictor, self.scenario, configurations)
+
+    def reschedule(self, scenario: Scenario) -> None:
+        """Go on with the same scenario under other schedulers."""
+        self.scenario = scenario
+        self._judge = None
 
     def violations(self, routing: Routing, moves: Sequence[Move]) -> FloatArray | None:
         """About the violation score after each move alone, [moves]; None where the predictor only predicts in full."""
