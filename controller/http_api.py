@@ -141,6 +141,7 @@ class HttpApi:
             {
                 "flow_mods": control.metrics.value("flow_mods_total"),
                 "group_mods": control.metrics.value("group_mods_total"),
+                "queue_changes": control.metrics.value("queue_changes_total"),
                 "switches_connected": len(tuple(control.switches.connected)),
                 "switches_in_line": len(control.switches.rules),
                 "topology_version": control.view.discovery.topology_version,

@@ -15,6 +15,7 @@ import numpy as np
 from deploy.testbed.base_traffic import CLASSES, base_scenario, emulated_topology, emulator_load_ratio
 from deploy.testbed.scenario_events import CALM, Event, draw_failure, draw_hotspot, meets, violated
 from deploy.testbed.traffic_plan import RateStep, TrafficDemand
+from topology_sync.class_queues import ClassQueues
 from topology_sync.errors import ScenarioError
 from topology_sync.scenario import Scenario, SlaGoal
 
@@ -39,7 +40,8 @@ class TestbedScenario:
 
     ``base`` is the network with its traffic before the event, ``stressed`` after it (for ``failure`` without the broken
     cable), both with the routing that the network would have without us.  ``hot`` are demands that grow or that load
-    the cable, ``failed_link`` the link (its cable, both directions) that breaks.  ``demands`` tell the whole course
+    the cable, ``failed_link`` the link (its cable, both directions) that breaks, ``queues`` what the operator asks for
+    per class.  ``demands`` tell the whole course
     with the event at ``event_s``; a run that has to wait with the event takes ``calm_demands`` and ``surge_demands``.
     """
 
@@ -54,6 +56,7 @@ class TestbedScenario:
     event_s: float
     predicted_violated: int
     emulator_load_ratio: float
+    queues: ClassQueues | None = None
 
     __test__ = False
 
