@@ -128,9 +128,10 @@ def _update_line(report: Mapping[str, Any]) -> str:
         return ""
     return (
         f"Packets lost by the update: {update['packets_lost']}; duplicated: {update['packets_duplicated']} "
-        f"({update['packets_checked']:,} packets; {update['demands_moved']} demands moved by {update['flow_mods']} "
-        f"flow, {update['group_mods']} group and {update['queue_changes']} queue changes; of {update['demands_judged_after_flip_only']} demands that a "
-        "full queue was losing before only packets sent after the flip can tell)."
+        f"({update['packets_checked']:,} packets; {update['demands_moved']} demands moved; {update['flow_mods']} flow, "
+        f"{update['group_mods']} group and {update['queue_changes']} queue changes; of "
+        f"{update['demands_judged_after_flip_only']} demands that a full queue was losing before only packets sent "
+        "after the flip can tell)."
     )
 
 
