@@ -62,7 +62,7 @@ def predicted(
 
 def run(
     topology: Annotated[str, typer.Option(help="Scenario source of the topology.")] = DEFAULT_TOPOLOGY,
-    scenario: Annotated[str, typer.Option(help="hotspot, failure or steady.")] = "hotspot",
+    scenario: Annotated[str, typer.Option(help="hotspot, failure, queues or steady.")] = "hotspot",
     seed: Annotated[int, typer.Option(min=0, help="Which links and demands are meant.")] = 1,
     duration: Annotated[
         float | None, typer.Option(help="Seconds of traffic; as short as the scenario allows when not given.")

@@ -39,6 +39,11 @@ class PrivateOpenvSwitch:
         # Room for a whole burst of packet buffers in the fast cache, see frame_sizes.
         self._daemon_environment = {**self.environment, "GLIBC_TUNABLES": "glibc.malloc.tcache_count=127"}
 
+    @property
+    def ovsdb(self) -> str:
+        """Where its database is."""
+        return f"unix:{self._directory / 'db.sock'}"
+
     @staticmethod
     def missing_tools() -> list[str]:
         """Names of the programs that are not installed."""

@@ -23,6 +23,7 @@ def register_bench(group: typer.Typer) -> None:
         ("kill", kill),
         ("failover", failover),
         ("emulator", emulator),
+        ("queue-weights", queue_weights),
     ):
         group.command(name)(_command(choose))
 
@@ -62,6 +63,15 @@ def failover(
     from deploy.testbed.measurement.failover import measure_failover
 
     return lambda source, name, seed, progress: measure_failover(source, name, seed, trials, progress)
+
+
+def queue_weights(
+    changes: Annotated[int, typer.Option(min=2, max=500, help="Changes of weights below the link's rate.")] = 20,
+) -> Measurement:
+    """Weights of queues change: do classes get their parts, is a packet lost, does kill -9 of the controller matter?"""
+    from deploy.testbed.measurement.queue_weights import measure_queue_weights
+
+    return lambda source, name, seed, progress: measure_queue_weights(source, name, seed, changes, progress)
 
 
 def emulator() -> Measurement:
