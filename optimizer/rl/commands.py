@@ -88,6 +88,13 @@ def bench_command(
         list[str] | None, typer.Option(metavar="KEY", help="Of topohub, e.g. sndlib/nobel-us; else those held out.")
     ] = None,
     questions: Annotated[int, typer.Option(min=1, help="Per network.")] = 2,
+    first: Annotated[
+        int, typer.Option(min=0, help="Number of the first question: later ones are other questions.")
+    ] = 0,
+    changes: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Allow this part of the changes that plain descent makes; else any number."),
+    ] = None,
     time_limit: Annotated[list[float] | None, typer.Option(min=0.01, help="Seconds; else 0.2, 1 and 3.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Of the searches.")] = 2,
     method: Annotated[list[str] | None, typer.Option(help="Else all.")] = None,
@@ -106,6 +113,7 @@ def bench_command(
 
     from gnn_model.analytic import AnalyticPredictor
     from gnn_model.packet_simulator.simulator import PacketSimulator
+    from optimizer.exact.warm_up import warm_up
     from optimizer.rl import evaluation
     from optimizer.rl.model_file import SHIPPED, load_policy
     from topology_sync.errors import InputError
@@ -117,9 +125,10 @@ def bench_command(
     torch.set_num_threads(1)
     policy, _ = load_policy(weights or SHIPPED)
     limits = sorted(time_limit or (0.2, 1.0, 3.0))
-    chosen = evaluation.trials(network or evaluation.HELD_OUT, questions, methods, limits, seeds)
+    chosen = evaluation.trials(network or evaluation.HELD_OUT, questions, methods, limits, seeds, changes, first)
     results = evaluation.Results(out)
     judge = AnalyticPredictor()
+    warm_up()
 
     def report(line: str) -> None:
         typer.echo(line, err=True)

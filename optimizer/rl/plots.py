@@ -21,6 +21,7 @@ SMOOTHED_OVER = 15
 COLOURS = {
     "local-search": "tab:blue",
     "policy-alone": "tab:grey",
+    "rank-alone": "tab:brown",
     "policy": "tab:red",
     "rank": "tab:orange",
     "random": "tab:green",
@@ -28,6 +29,7 @@ COLOURS = {
 NAMES = {
     "local-search": "local search",
     "policy-alone": "policy alone",
+    "rank-alone": "untrained ranking alone",
     "policy": "trained policy + local search",
     "rank": "untrained ranking + local search",
     "random": "random proposer + local search",

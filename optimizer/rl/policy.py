@@ -30,8 +30,8 @@ SMALL_START = 0.01
 class PolicyConfig:
     """Size of the network."""
 
-    width: int = 32
-    rounds: int = 2
+    width: int = 24
+    rounds: int = 1
 
 
 class PolicyBatch(NamedTuple):

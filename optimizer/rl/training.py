@@ -21,7 +21,7 @@ import torch
 from gnn_model.predictor import Predictor
 from gnn_model.training import checkpoint
 from optimizer.candidates import CandidatePaths, UsableLinks
-from optimizer.rl.environment import Episodes, greedy_descent, run_episodes
+from optimizer.rl.environment import Episodes, greedy_descent, run_episodes, within_changes
 from optimizer.rl.policy import PathPolicy, PolicyConfig
 from optimizer.rl.ppo import Experience, PpoSettings, advantages, update
 from optimizer.rl.rerouting import Task, begin_at
@@ -35,7 +35,6 @@ EASY_KEPT = 0.1  # of the questions that plain descent answers within its change
 DESCENT_STEPS = 16
 STUCK_START = 0.3  # of the others begin where plain descent got stuck
 CHANGES_PART = (0.3, 0.7)  # of the changes that plain descent makes: what a question allows
-LEAST_CHANGES = 2
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,11 @@ class RlTrainingConfig:
     Per iteration ``questions`` out of a pool of ``pool``, each in ``episodes`` copies of up to ``steps`` moves.
     """
 
-    iterations: int = 300
+    iterations: int = 150
     questions: int = 4
     episodes: int = 10
     steps: int = 14
-    pool: int = 128
+    pool: int = 96
     seed: int = 1
     validate_every: int = 50
     validation_questions: int = 16
@@ -157,10 +156,8 @@ class _Pool:
             question = draw_question((*seed, attempt), self._predictor, self._config.sizes)
             if not question.solvable:
                 continue
-            task = task_of(question)
-            wanted = greedy_descent(task, self._predictor, DESCENT_STEPS).changed_demands(task.scenario.routing)
             part = random.uniform(*CHANGES_PART)
-            task = dataclasses.replace(task, max_changes=max(round(part * len(wanted)), LEAST_CHANGES))
+            task = within_changes(task_of(question), self._predictor, part, DESCENT_STEPS)
             reached = greedy_descent(task, self._predictor, DESCENT_STEPS)
             solved = begin_at(task, [reached], self._predictor)[0].score.violation <= 0
             keep, stuck = random.random() < EASY_KEPT, random.random() < STUCK_START
