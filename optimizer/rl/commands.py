@@ -169,13 +169,19 @@ def _report(row: Row) -> None:
 def _table(rows: list[dict[str, Any]]) -> str:
     lines = [
         f"{'limit s':>7} {'method':14} {'trials':>6} {'violated':>9} {'simulated':>10} {'answered':>9} {'max util':>9}"
-        f" {'changed':>8} {'seconds':>8} {'better':>7} {'worse':>6} {'sign test':>10}"
+        f" {'changed':>8} {'seconds':>8} {'better / worse than search':>27} {'than untrained':>20}"
     ]
     for row in rows:
         simulated = "-" if row["simulated_violated"] is None else f"{row['simulated_violated']:.2f}"
+        search = f"{row['better']} / {row['worse']} (p {row['sign_test']:.3f})"
+        untrained = (
+            "-"
+            if row["untrained_better"] is None
+            else f"{row['untrained_better']} / {row['untrained_worse']} (p {row['untrained_sign_test']:.3f})"
+        )
         lines.append(
             f"{row['time_limit_s']:7g} {row['method']:14} {row['trials']:6} {row['violated']:9.2f} {simulated:>10}"
             f" {row['answered']:9.0%} {row['max_utilisation']:9.3f} {row['changed']:8.1f} {row['seconds']:8.2f}"
-            f" {row['better']:7} {row['worse']:6} {row['sign_test']:10.3f}"
+            f" {search:>27} {untrained:>20}"
         )
     return "\n".join(lines)

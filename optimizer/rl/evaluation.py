@@ -44,6 +44,7 @@ METHODS: tuple[Method, ...] = (
     "rank",
     "random",
 )
+UNTRAINED: dict[Method, Method] = {"policy": "rank", "policy-alone": "rank-alone"}
 HELD_OUT = (
     "sndlib/polska",
     "sndlib/nobel-us",
@@ -280,33 +281,26 @@ class _Questions:
 
 
 def summary(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Per time limit and method what is left, and how it compares with the local search on the same question and seed.
+    """Per time limit and method what is left, and how it compares on the same question and seed.
 
-    ``sign_test`` is the two-sided probability that so uneven a count of better and worse comes of chance.
+    ``better``, ``worse`` count trials against the local search, ``untrained_...`` the trained policy against the
+    ranking that it started from.  ``sign_test`` is the two-sided probability that so uneven a count comes of chance.
     """
     records = list(records)
-    shortest = [record for record in records if record["method"] == "shortest-path"]
     rows = []
     for limit in sorted({record["time_limit_s"] for record in records if record["method"] != "shortest-path"}):
         for method in METHODS:
-            mine = [r for r in records if r["method"] == method and r["time_limit_s"] == limit]
-            mine = shortest if method == "shortest-path" else mine
+            mine = [
+                record
+                for record in records
+                if record["method"] == method and (record["time_limit_s"] == limit or method == "shortest-path")
+            ]
             if not mine:
                 continue
-            other = {
-                (r["network"], r["question"], r["seed"]): r
-                for r in records
-                if r["method"] == "local-search" and r["time_limit_s"] == limit
-            }
-            pairs = [
-                (record, other[place])
-                for record in mine
-                if (place := (record["network"], record["question"], record["seed"])) in other
-                and method not in ("shortest-path", "local-search")
-            ]
-            better = sum(_rank(a) < _rank(b) for a, b in pairs)
-            worse = sum(_rank(a) > _rank(b) for a, b in pairs)
             simulated = [record["simulated_violated"] for record in mine]
+            compared = method not in ("shortest-path", "local-search")
+            better, worse = _compared(mine, records if compared else [], "local-search")
+            untrained = _compared(mine, records, UNTRAINED[method]) if method in UNTRAINED else None
             rows.append(
                 {
                     "time_limit_s": limit,
@@ -321,9 +315,23 @@ def summary(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
                     "better": better,
                     "worse": worse,
                     "sign_test": _sign_test(better, worse),
+                    "untrained_better": None if untrained is None else untrained[0],
+                    "untrained_worse": None if untrained is None else untrained[1],
+                    "untrained_sign_test": None if untrained is None else _sign_test(*untrained),
                 }
             )
     return rows
+
+
+def _compared(mine: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]], other: str) -> tuple[int, int]:
+    """How many of these trials left less, and how many left more, than another method on the same question."""
+
+    def place(record: dict[str, Any]) -> tuple[Any, ...]:
+        return tuple(record[name] for name in ("network", "question", "seed", "time_limit_s"))
+
+    others = {place(record): _rank(record) for record in records if record["method"] == other}
+    pairs = [(_rank(record), others[place(record)]) for record in mine if place(record) in others]
+    return sum(a < b for a, b in pairs), sum(a > b for a, b in pairs)
 
 
 def _rank(record: dict[str, Any]) -> float:
