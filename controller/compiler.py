@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
+from controller.arp_answers import arp_flows
 from controller.intent import DemandKey, IntentBypass, IntentDemand, IntentHost, IntentRoute, NetworkIntent
 from controller.labels import Hop
 from controller.rules import (
@@ -34,8 +35,8 @@ from topology_sync.errors import PlanError
 CLASSIFIER_TABLE, DEMAND_TABLE, DELIVERY_TABLE = 0, 1, 2
 
 LLDP_PRIORITY = 300
-ARP_OVER_LINK_PRIORITY = 251
-ARP_PRIORITY = 250
+ARP_OVER_LINK_PRIORITY = 253
+ARP_PRIORITY = 250  # between these two: arp_answers
 LABEL_PRIORITY = 200
 CLASSIFIER_PRIORITY = 100  # + 3 x prefix length + rank: at most 198
 UNKNOWN_PRIORITY = 10
@@ -52,10 +53,11 @@ PROBE_PROTOCOL = 253  # for experiments, RFC 3692
 STATIC_COOKIE = Cookie(0, STATIC_DEMAND, 0).pack()
 
 
-def compile_rules(intent: NetworkIntent) -> dict[int, RuleSet]:
+def compile_rules(intent: NetworkIntent, answering: Set[int] = frozenset()) -> dict[int, RuleSet]:
     """The rules that every switch of the intent should have, by datapath id.
 
-    Raises PlanError when a route or bypass of the intent is no loop-free way over known links.
+    The switches ``answering`` answer ARP for known hosts themselves.  Raises PlanError when a route or bypass of the
+    intent is no loop-free way over known links.
     """
     intent.check()
     flows: dict[int, list[FlowRule]] = {dpid: list(_static_flows()) for dpid in intent.switches}
@@ -70,6 +72,8 @@ def compile_rules(intent: NetworkIntent) -> dict[int, RuleSet]:
     hosts = {_prefix(host): host for host in intent.hosts}
     for dpid in intent.switches:
         flows[dpid] += _classifier_flows(intent, hosts, dpid)
+        if dpid in answering:
+            flows[dpid] += arp_flows(intent.hosts, dpid)
     for prefix, host in hosts.items():
         if host.dpid in flows:
             flows[host.dpid].append(_delivery(prefix, host.port))

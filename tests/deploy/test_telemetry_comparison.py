@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from deploy.testbed.measurement.arp_watch import ArpLog
 from deploy.testbed.measurement.process_death import VICTIMS
 from deploy.testbed.measurement.process_death import figures as death_figures
 from deploy.testbed.measurement.telemetry_comparison import (
@@ -141,11 +142,11 @@ def test_kills_are_summed_by_victim_and_lost_packets_belong_to_their_kill() -> N
         }
         for number, (victim, start_s) in enumerate(zip(VICTIMS, (0, 10, 20), strict=True))
     ]
-    shown = death_figures(rows, table)
+    shown = death_figures(rows, table, ArpLog({}, {}))
     assert shown["flow_mods_after_restart"] == dict(zip(VICTIMS, (0, 1, 2), strict=True))
     assert shown["flow_mods_of_new_decisions"] == 15
     assert [row["packets_lost"] for row in shown["rows"]] == [0, 0, 50]
     assert (shown["packets_sent"], shown["packets_lost"], shown["packets_duplicated"]) == (1500, 50, 0)
     assert not shown["ok"]
-    clean = death_figures([{**row, "flow_mods": 0} for row in rows], packets((50.0,)))
+    clean = death_figures([{**row, "flow_mods": 0} for row in rows], packets((50.0,)), ArpLog({}, {}))
     assert clean["ok"]

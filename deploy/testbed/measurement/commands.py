@@ -48,11 +48,22 @@ def telemetry(
 
 def kill(
     times: Annotated[int, typer.Option(min=1, max=100, help="Kills of each kind.")] = 10,
+    away: Annotated[float, typer.Option(min=0, max=300, help="Seconds until what was killed is started again.")] = 1.0,
+    victim: Annotated[
+        list[str] | None, typer.Option(help="Who is killed: controller, optimizer, both; several times for several.")
+    ] = None,
 ) -> Measurement:
     """kill -9 of the controller, the optimizer and both under load: packets lost, flow changes after the restart."""
-    from deploy.testbed.measurement.process_death import measure_process_death
+    from deploy.testbed.measurement.process_death import VICTIMS, measure_process_death
+    from topology_sync.errors import InputError
 
-    return lambda source, name, seed, progress: measure_process_death(source, name, seed, times, progress)
+    victims = tuple(victim or VICTIMS)
+    for name in victims:
+        if name not in VICTIMS:
+            raise InputError("--victim", f"is {name!r}", f"choose of {', '.join(VICTIMS)}")
+    return lambda source, name, seed, progress: measure_process_death(
+        source, name, seed, times, progress, away, victims
+    )
 
 
 def failover(
