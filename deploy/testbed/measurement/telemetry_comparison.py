@@ -35,9 +35,9 @@ class Comparison:
 
     ``rate`` relative error; ``loss`` error of the loss ratio, ``one_packet`` what a packet is of it; ``delay_s`` error
     of the 99th percentile, ``delay_within`` whether that is in its goal; ``delay_in_doubt`` whether the measured one
-    lies in the 95 % confidence interval of the receivers' own, ``delay_compatible`` whether the goal is met against some
-    value in that interval, ``delay_uncertain`` whether the interval alone is wider than the goal; ``received`` packets
-    behind it; ``jitter_s`` error.
+    lies in the 95 % confidence interval of the receivers' own, ``delay_compatible`` whether the goal is met against
+    some value in that interval, ``delay_uncertain`` whether the interval alone is wider than the goal; ``received``
+    packets behind it; ``jitter_s`` error.
     """
 
     rate: FloatArray
