@@ -39,11 +39,15 @@ def update_safety(
 def telemetry(
     seconds: Annotated[int, typer.Option(min=20, max=600, help="Seconds of snapshots to compare.")] = 40,
     window: Annotated[float, typer.Option(min=5, max=120, help="Length of the measurement window in seconds.")] = 10.0,
+    probes: Annotated[float, typer.Option(min=0, max=10_000, help="telemetry.probes_per_s of the run.")] = 600.0,
+    poll: Annotated[float, typer.Option(min=0.1, max=60, help="telemetry.poll_s of the run.")] = 0.25,
 ) -> Measurement:
     """What the controller measured against what senders sent and receivers got: rates, loss, p99 delay."""
     from deploy.testbed.measurement.telemetry_accuracy import measure_telemetry
 
-    return lambda source, name, seed, progress: measure_telemetry(source, name, seed, seconds, window, progress)
+    return lambda source, name, seed, progress: measure_telemetry(
+        source, name, seed, seconds, window, progress, probes, poll
+    )
 
 
 def kill(
