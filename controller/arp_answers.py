@@ -17,7 +17,8 @@ rules: copying a field into another is no part of OpenFlow 1.3 but an extension 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from controller.intent import IntentHost
 from controller.packets import ARP_REPLY, ARP_REQUEST, CONTROLLER_MAC, NO_ADDRESS
@@ -34,17 +35,16 @@ _ASIDE_PRIORITY = 252
 _ANSWER_PRIORITY = 251
 
 
-def arp_flows(hosts: Iterable[IntentHost], dpid: int) -> Iterator[FlowRule]:
+def arp_flows(hosts: Sequence[IntentHost], dpid: int) -> Iterator[FlowRule]:
     """The rules of switch ``dpid``: but for the trial none where it has no host.  Of too many hosts the lowest ones."""
     yield trial_flow()
-    single = {ipaddress.IPv4Address(host.prefix.removesuffix("/32")): host for host in hosts if _is_single(host)}
-    if all(host.dpid != dpid for host in single.values()):
+    known = _single_hosts(tuple(hosts))
+    if all(host.dpid != dpid for _, host in known):
         return
     yield _aside(Match(arp_op=ARP_REQUEST, arp_spa=NO_ADDRESS))
-    for address in sorted(single)[:ANSWERED_HOSTS_LIMIT]:
-        host, ip = single[address], str(address)
+    for ip, host in known[:ANSWERED_HOSTS_LIMIT]:
         yield _answer(ip, host.mac)
-        yield _aside(Match(arp_op=ARP_REQUEST, arp_spa=ip, arp_tpa=ip))
+        yield _announcement_aside(ip)
         if host.dpid == dpid:
             yield _aside(Match(in_port=host.port, arp_op=ARP_REQUEST, arp_tpa=ip))
 
@@ -57,14 +57,26 @@ def trial_flow() -> FlowRule:
     return _answer(str(ipaddress.IPv4Address(PROBE_TARGET)), CONTROLLER_MAC)
 
 
-def _is_single(host: IntentHost) -> bool:
-    return "/" not in host.prefix or host.prefix.endswith("/32")
+@lru_cache(maxsize=2)
+def _single_hosts(hosts: tuple[IntentHost, ...]) -> tuple[tuple[str, IntentHost], ...]:
+    """Addresses with their hosts in ascending order; prefixes are none."""
+    lengths = {"", "32"}
+    parts = ((*host.prefix.partition("/"), host) for host in hosts)
+    single = [(ipaddress.IPv4Address(address), host) for address, _, length, host in parts if length in lengths]
+    return tuple((str(address), host) for address, host in sorted(single, key=lambda entry: entry[0]))
+
+
+# All switches have the same ones, and every change of the network compiles them anew.
+@lru_cache(maxsize=2 * ANSWERED_HOSTS_LIMIT)
+def _announcement_aside(ip: str) -> FlowRule:
+    return _aside(Match(arp_op=ARP_REQUEST, arp_spa=ip, arp_tpa=ip))
 
 
 def _aside(match: Match) -> FlowRule:
     return FlowRule(_TABLE, _ASIDE_PRIORITY, match, (ToController(),), cookie=Cookie(0, STATIC_DEMAND, 0).pack())
 
 
+@lru_cache(maxsize=2 * ANSWERED_HOSTS_LIMIT)
 def _answer(ip: str, mac: str) -> FlowRule:
     turned_round: tuple[Action, ...] = (
         CopyField("eth_src", "eth_dst"),

@@ -70,8 +70,9 @@ def compile_rules(intent: NetworkIntent, answering: Set[int] = frozenset()) -> d
         for dpid, flow in _bypass_flows(bypass):
             flows[dpid].append(flow)
     hosts = {_prefix(host): host for host in intent.hosts}
+    covered = frozenset(prefix for prefix in hosts if _is_covered(prefix, hosts))
     for dpid in intent.switches:
-        flows[dpid] += _classifier_flows(intent, hosts, dpid)
+        flows[dpid] += _classifier_flows(intent, hosts, covered, dpid)
         if dpid in answering:
             flows[dpid] += arp_flows(intent.hosts, dpid)
     for prefix, host in hosts.items():
@@ -123,14 +124,19 @@ def _to(prefix: ipaddress.IPv4Network, dscp: int | None = None) -> Match:
 
 
 def _classifier_flows(
-    intent: NetworkIntent, hosts: dict[ipaddress.IPv4Network, IntentHost], dpid: int
+    intent: NetworkIntent,
+    hosts: dict[ipaddress.IPv4Network, IntentHost],
+    covered: Set[ipaddress.IPv4Network],
+    dpid: int,
 ) -> Iterator[FlowRule]:
-    """IPv4 that enters at ``dpid``: to its own hosts, else into a demand, longest prefix first."""
+    """IPv4 that enters at ``dpid``: to its own hosts, else into a demand, longest prefix first.
+
+    ``covered`` are the prefixes that lie within another one.
+    """
     for prefix, host in hosts.items():
         if host.dpid == dpid:
             yield _classifier(prefix, _HERE, None, goto_table=DELIVERY_TABLE, cookie=STATIC_COOKIE)
             continue
-        covered = _is_covered(prefix, hosts)
         demands = {entry.name: intent.demand_of.get(DemandKey(dpid, host.dpid, entry.name)) for entry in intent.classes}
         rest = next((demands[entry.name] for entry in intent.classes if not entry.dscp), None)
         for entry in intent.classes:
@@ -142,7 +148,7 @@ def _classifier_flows(
                     yield _unknown(prefix, _NAMED_DSCP, dscp)
         if rest is not None:
             yield _into(prefix, _ANY_DSCP, None, rest)
-        elif covered:
+        elif prefix in covered:
             yield _unknown(prefix, _ANY_DSCP, None)
 
 

@@ -112,7 +112,7 @@ class HostLearning:
         now_s = time.monotonic()
         for key in [key for key in self._waiting if key[1] == ip]:
             asked_s, asker, message = self._waiting.pop(key)
-            if now_s - asked_s < WAIT_S and mac != message.sender_mac:
+            if now_s - asked_s < WAIT_S and mac != message.sender_mac and not self._is_here(ip, *asker):
                 self._answer(asker, message, mac)
 
     def _answer(self, asker: PortKey, request: Arp, mac: str) -> None:

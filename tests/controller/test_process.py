@@ -259,6 +259,11 @@ def test_switch_gets_its_rules_and_hosts_get_answers(api: httpx.Client, settings
     assert (answer.sender_mac, answer.sender_ip, answer.target_mac) == (second[0], second[1], first[0])
     hosts = eventually(lambda: [h for h in api.get("/api/v1/state").json()["hosts"] if h["node"] == "s17"] or None)
     assert {(host["ip"], host["port"]) for host in hosts} == {("10.9.0.1", 1), ("10.9.0.2", 2)}
+    third = ("02:00:00:00:00:03", "10.9.0.3")
+    for port, (sender, target) in ((2, (third, second)), (1, (first, second))):
+        switch.packet_in(port, encode_arp(Arp(ARP_REQUEST, *sender, "00:00:00:00:00:00", target[1]), BROADCAST))
+    eventually(lambda: len(arps(ARP_REPLY)) == 2)
+    assert third[0] not in {message.target_mac for message in arps(ARP_REPLY)}, "the second host answers there itself"
     switch.packet_in(3, encode_arp(Arp(ARP_REQUEST, *first, "00:00:00:00:00:00", first[1]), BROADCAST))
     eventually(lambda: any(h["ip"] == first[1] and h["port"] == 3 for h in api.get("/api/v1/state").json()["hosts"]))
     switch.close()
