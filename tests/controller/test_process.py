@@ -25,6 +25,7 @@ import pytest
 from controller.packets import ARP_REPLY, ARP_REQUEST, BROADCAST, Arp, decode_arp, encode_arp
 from controller.settings import ControllerSettings, TrafficClass
 from tests.controller.fake_switch import FLOW_MOD, GROUP_MOD, FakeSwitch
+from topology_sync.probes import PROBE_TARGET
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STATIC_FLOWS = 4
@@ -258,9 +259,58 @@ def test_switch_gets_its_rules_and_hosts_get_answers(api: httpx.Client, settings
     assert (answer.sender_mac, answer.sender_ip, answer.target_mac) == (second[0], second[1], first[0])
     hosts = eventually(lambda: [h for h in api.get("/api/v1/state").json()["hosts"] if h["node"] == "s17"] or None)
     assert {(host["ip"], host["port"]) for host in hosts} == {("10.9.0.1", 1), ("10.9.0.2", 2)}
+    third = ("02:00:00:00:00:03", "10.9.0.3")
+    for port, (sender, target) in ((2, (third, second)), (1, (first, second))):
+        switch.packet_in(port, encode_arp(Arp(ARP_REQUEST, *sender, "00:00:00:00:00:00", target[1]), BROADCAST))
+    eventually(lambda: len(arps(ARP_REPLY)) == 2)
+    assert third[0] not in {message.target_mac for message in arps(ARP_REPLY)}, "the second host answers there itself"
     switch.packet_in(3, encode_arp(Arp(ARP_REQUEST, *first, "00:00:00:00:00:00", first[1]), BROADCAST))
     eventually(lambda: any(h["ip"] == first[1] and h["port"] == 3 for h in api.get("/api/v1/state").json()["hosts"]))
     switch.close()
+
+
+NICIRA = (0x00002320).to_bytes(4, "big")
+
+
+@pytest.mark.parametrize(
+    ("dpid", "refuses"),
+    [
+        (18, lambda body: NICIRA in body),
+        (19, lambda body: NICIRA in body and PROBE_TARGET not in body),  # the trial passes, then the table is full
+    ],
+)
+def test_a_switch_that_cannot_answer_arp_is_served_all_the_same(
+    api: httpx.Client, settings: ControllerSettings, dpid: int, refuses: Callable[[bytes], bool]
+) -> None:
+    """It gets all other rules, people are told in one line, and the controller answers."""
+    switch = FakeSwitch(settings.openflow_port, dpid, ports=2, refuses=refuses)
+    eventually(lambda: switch.count(FLOW_MOD) >= STATIC_FLOWS)
+    first, second = ("02:00:00:00:01:01", f"10.{dpid}.0.1"), ("02:00:00:00:01:02", f"10.{dpid}.0.2")
+    for port, (mac, ip) in enumerate((first, second), start=1):
+        switch.packet_in(port, encode_arp(Arp(ARP_REQUEST, mac, ip, "00:00:00:00:00:00", ip), BROADCAST))
+    eventually(lambda: sum(host["node"] == f"s{dpid}" for host in api.get("/api/v1/state").json()["hosts"]) == 2)
+
+    def refusals() -> int:
+        told = [entry["detail"] for entry in api.get("/api/v1/events").json()["events"]]
+        return sum(f"{dpid:#x} refuses rules that answer ARP" in detail for detail in told)
+
+    def leads_to(ip: str) -> bool:
+        rules = api.get("/api/v1/rules").json().get(f"s{dpid}", {"flows": []})
+        return sum(flow["match"].get("ipv4_dst", [""])[0] == ip for flow in rules["flows"]) == 2
+
+    eventually(lambda: refusals() and leads_to(first[1]) and leads_to(second[1]), 15)
+    switch.packet_in(1, encode_arp(Arp(ARP_REQUEST, *first, "00:00:00:00:00:00", second[1]), BROADCAST))
+    eventually(lambda: any(message == second[0] for message in answering_macs(switch)))
+    assert refusals() == 1
+    transactions = api.get("/api/v1/transactions").json()["transactions"]
+    assert all(report["ok"] for report in transactions)
+    switch.close()
+
+
+def answering_macs(switch: FakeSwitch) -> list[str]:
+    """The MACs that ARP replies of the controller told."""
+    found = [decode_arp(frame) for frame in switch.packet_outs()]
+    return [message.sender_mac for message in found if message is not None and message.operation == ARP_REPLY]
 
 
 def test_deaf_and_mute_switches_hold_up_nobody(api: httpx.Client, settings: ControllerSettings) -> None:
