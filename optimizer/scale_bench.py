@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from topology_sync.errors import InputError
 from topology_sync.topology import Link, Topology
 from topology_sync.traffic import DEFAULT_PACKET_BITS, TrafficMatrix
 from topology_sync.values import FloatArray, float_array, int_array
@@ -160,8 +162,12 @@ def draw(entries: list[tuple[float, ScaleEntry]], path: Path) -> None:
     panels[0][0].set_ylabel("processor seconds")
     panels[0][0].legend()
     figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
-    pyplot.close(figure)
+    try:
+        figure.savefig(path, metadata={"Date": None})
+    except (OSError, ValueError) as error:
+        raise InputError(str(path), f"cannot be written ({error})", "choose another file") from None
+    finally:
+        pyplot.close(figure)
 
 
 def as_json(entries: list[tuple[float, ScaleEntry]]) -> dict[str, Any]:
@@ -169,9 +175,23 @@ def as_json(entries: list[tuple[float, ScaleEntry]]) -> dict[str, Any]:
     return {"sizes": [{"edges_per_node": density, **asdict(entry)} for density, entry in entries]}
 
 
-def read_entries(text: dict[str, Any]) -> list[tuple[float, ScaleEntry]]:
-    """What ``as_json`` wrote."""
-    return [
-        (size["edges_per_node"], ScaleEntry(**{key: size[key] for key in size if key != "edges_per_node"}))
-        for size in text["sizes"]
-    ]
+def read_entries(file: Path) -> list[tuple[float, ScaleEntry]]:
+    """What ``write_entries`` wrote, nothing where there is no such file.  Raises InputError."""
+    if not file.exists():
+        return []
+    try:
+        sizes = json.loads(file.read_text())["sizes"]
+        return [
+            (float(size["edges_per_node"]), ScaleEntry(**{key: size[key] for key in size if key != "edges_per_node"}))
+            for size in sizes
+        ]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(str(file), f"holds no results ({type(error).__name__}: {error})", "give another") from None
+
+
+def write_entries(entries: list[tuple[float, ScaleEntry]], file: Path) -> None:
+    """Keep the results in ``file``.  Raises InputError."""
+    try:
+        file.write_text(json.dumps(as_json(entries), indent=1) + "\n")
+    except OSError as error:
+        raise InputError(str(file), f"cannot be written ({error.strerror})", "choose another file") from None
