@@ -15,11 +15,12 @@ SINGLE_PATH_TIME_S = 1.0
 
 def register_bench(group: typer.Typer) -> None:
     """Add the commands to the group."""
-    from optimizer.moving_traffic.bench_online import online
+    from optimizer.moving_traffic.bench_online import draw_series, online
 
     group.command()(repetita)
     group.command()(scale)
     group.command()(online)
+    group.command("draw-series")(draw_series)
 
 
 def repetita(

@@ -131,7 +131,10 @@ class ScoreFile:
         try:
             if self.resume and self.path.exists():
                 with self.path.open(newline="") as file:
-                    self.known = [_entry(row) for row in csv.DictReader(file)]
+                    reader = csv.DictReader(file)
+                    if reader.fieldnames not in (None, list(COLUMNS)):
+                        raise ValueError("another file's columns")
+                    self.known = [_entry(row) for row in reader]
             with self.path.open("a" if self.known else "w", newline="") as file:
                 if not self.known:
                     csv.writer(file, lineterminator="\n").writerow(COLUMNS)

@@ -168,16 +168,19 @@ class ColumnGeneration:
         capacity, load = self.problem.capacity, self.load()
         room = np.maximum(self.value - load / capacity, 0.0) + SMALLEST_ROOM * self.value
         weight = 1.0 / (capacity * room)
-        hops = [self.key.links[self.key.pointer[demand] : self.key.pointer[demand + 1]].tolist()]
-        hops += [self.columns.links[column] for column in self.columns.of_demand(demand)]
-        for links in hops:
+        known = {tuple(self.key.links[self.key.pointer[demand] : self.key.pointer[demand + 1]].tolist())}
+        known |= {self.columns.links[column] for column in self.columns.of_demand(demand)}
+        for links in known:
             weight[list(links)] *= SHUNNED
         before = len(self.columns)
         for _ in range(count):
             self.pricing.price(weight)
-            if not self._add_priced(np.array([demand])):
+            found = tuple(self.pricing.paths(np.array([demand]))[1].tolist())
+            if found in known:
                 break
-            weight[list(self.columns.links[-1])] *= SHUNNED
+            self._add_priced(np.array([demand]))
+            known.add(found)
+            weight[list(found)] *= SHUNNED
         self.fraction = np.concatenate([self.fraction, np.zeros(len(self.columns) - before)])
 
     def load(self) -> FloatArray:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from optimizer.exact.balanced_start import balance, shortest_start
-from optimizer.exact.column_generation import SMALLEST_SHARE, TOLERANCE, ColumnGeneration, Split
+from optimizer.exact.column_generation import SMALLEST_SHARE, ColumnGeneration, Split
 from optimizer.exact.delay_pricing import DELAY_TOLERANCE_S, DelayBoundPricing, check_limits
 from optimizer.exact.fewer_changes import with_fewer_changes
 from optimizer.exact.flow_problem import FlowProblem, check_routable

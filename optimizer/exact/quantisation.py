@@ -20,12 +20,12 @@ from topology_sync.shares import DEFAULT_SLOTS, realisable_shares
 from topology_sync.values import FloatArray
 
 FURTHER_PATHS = 3
-LARGE = 0.2  # of the largest link: so coarse are the steps of its table that a demand gets further paths sought
+LARGE = 0.2  # of the largest link; its table is so coarse that for such a demand further paths are sought
 TABLES = (16, 32, DEFAULT_SLOTS)
 MOST_ROUNDINGS = 500
 MOST_CHOICES = 12
 WORTH_CHOOSING = 1e-4  # a demand that is this much of the capacity of its narrowest link, per maximum utilisation
-WORTH_MORE_PATHS = 1e-5  # what fixing may cost before further paths are sought
+WORTH_MORE_PATHS = 1e-5  # what fixing may cost before the other demands get further paths
 
 Fractions = dict[int, float]  # by column; what is missing to 1 stays on the key path
 
@@ -77,7 +77,7 @@ def _best(generation: ColumnGeneration, demand: int, parts: Fractions, nearest: 
     Tried from the one nearest to ``parts`` outwards, ``until`` time is up.
     """
     spare = len(generation.columns.of_demand(demand)) - len(parts)
-    if spare < FURTHER_PATHS and generation.problem.rate[demand] > LARGE * float(generation.problem.capacity.max()):
+    if spare < FURTHER_PATHS and generation.problem.rate[demand] > LARGE:
         generation.add_detours(demand, FURTHER_PATHS - spare)
     best, best_value = nearest, np.inf
     choices = _choices(generation, demand, parts, nearest)
