@@ -74,6 +74,26 @@ def online(
         _show(series, steps)
 
 
+def draw_series(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write network and series to.")],
+    topology: Annotated[str, typer.Option(help="Scenario file or source, e.g. topohub:sndlib/nobel-germany.")],
+    series: Annotated[str, typer.Option(metavar="NAME", help="Name of the series.")] = "drawn",
+    count: Annotated[int, typer.Option(min=1, max=100_000, help="How many intervals, 96 a day.")] = 300,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the traffic.")] = 1,
+) -> None:
+    """Write a series for ``bench online``: gravity traffic with daily cycles, noise and bursts on any topology."""
+    from optimizer.moving_traffic.drawn_series import draw_matrices, write_series
+    from topology_sync.sources import load_scenario
+
+    if not series or Path(series).name != series:
+        raise InputError("--series", f"is {series!r}", "give the name of a file")
+    network = load_scenario(topology).topology
+    if network.node_count < 2 or not network.link_count:
+        raise InputError("--topology", "has no two nodes with a link between them", "choose another")
+    write_series(network, draw_matrices(network, count, seed), directory, series)
+    typer.echo(f"{count} matrices of {network.node_count} nodes written to {directory}")
+
+
 def summary(steps: Sequence[Step]) -> dict[str, Any]:
     """Mean, median, 99th percentile and maximum of max utilisation over optimum, and of what was re-routed."""
     import numpy as np
