@@ -63,9 +63,7 @@ def test_devices_are_written_and_not_replaced() -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_full_disk_is_one_line() -> None:
-    with pytest.raises(
-        InputError, match=r"/dev/full: cannot be written \(No space left on device\); choose"
-    ):
+    with pytest.raises(InputError, match=r"/dev/full: cannot be written \(No space left on device\); choose"):
         write_output(Path("/dev/full"), "x")
 
 
