@@ -25,6 +25,7 @@ from controller.settings import ControllerSettings
 from controller.switches import Switches
 from controller.transactions import Transactions
 from topology_sync.events import LinkProbeReturned, ProbeLost, ProbeReturned
+from topology_sync.path_delays import link_queue
 from topology_sync.probe_schedule import ProbeSchedule, probe_favour
 from topology_sync.probes import SMALLEST_FRAME_BYTES, ProbeContent, decode_probe, encode_probe
 from topology_sync.telemetry import INGRESS_TABLE
@@ -65,6 +66,13 @@ class _LinkTarget:
     dscp: int
     weight: float
 
+    @property
+    def key(self) -> int:
+        """The same for as long as the link is there, whatever else changes."""
+        return (self.link.source_dpid << 32 | self.link.source_port) << 4 | (
+            0 if self.queue is None else self.queue + 1
+        )
+
 
 class ProbeLoop:
     """``step`` sends what is due; ``on_probe`` is called by the handler and never blocks."""
@@ -91,6 +99,7 @@ class ProbeLoop:
         self._link_schedule = ProbeSchedule()
         self._link_seconds: deque[tuple[float, int, int]] = deque()  # when, sequence, key of the second of a pair
         self._favours: tuple[float, dict[int, float]] = (0.0, {})
+        self._link_favours: tuple[float, dict[int, float]] = (0.0, {})
         self._pair = 0
         self._seconds: list[tuple[float, int, int]] = []  # when, sequence, label of the second of a pair
         self._flying: dict[int, tuple[int, float, bool]] = {}  # label, send time and whether prompt, by sequence
@@ -153,10 +162,14 @@ class ProbeLoop:
     def _probe_links(self, now_s: float) -> None:
         intent = self._transactions.intent
         if self._links[0] is not intent:
-            self._links = intent, dict(enumerate(self._link_targets(intent)))
+            self._links = intent, {target.key: target for target in self._link_targets(intent)}
+            self._link_favours = 0.0, {}
         links = self._links[1]
         rate = min(self._settings.probes_per_s * LINK_SHARE, PER_LINK_PER_S * len(links))
-        weights = {key: target.weight for key, target in links.items()}
+        if now_s - self._link_favours[0] > FAVOUR_S:
+            self._link_favours = now_s, self._favoured_links(links)
+        favours = self._link_favours[1]
+        weights = {key: target.weight * favours.get(key, 1.0) for key, target in links.items()}
         self._link_schedule, due = self._link_schedule.due(now_s, weights, rate)
         for key in due:
             self._pair += 1
@@ -166,6 +179,15 @@ class ProbeLoop:
             _, sequence, key = self._link_seconds.popleft()
             if key in links:
                 self._send_over(links[key], sequence)
+
+    def _favoured_links(self, links: Mapping[int, _LinkTarget]) -> dict[int, float]:
+        """Of several queues per link most are hardly used: more probes where delays are spread, as with paths."""
+        samples = self._view.delays.links
+        return {
+            key: probe_favour(samples.get(link_queue(*target.link.hop, target.queue), ()))
+            for key, target in links.items()
+            if target.queue is not None
+        }
 
     def _link_targets(self, intent: NetworkIntent) -> list[_LinkTarget]:
         """Links that are up, each once, or once per queue: those of classes with promises, where they pass, first."""

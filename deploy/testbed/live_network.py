@@ -64,9 +64,10 @@ class LiveNetwork:
         return (switches, links) == (topology.node_count, topology.link_count)
 
     def has_queues(self) -> bool:
-        """Whether the controller has set up queues at every switch."""
+        """Whether the controller has set up queues at every port of a link."""
         schedulers = self.control.state().scenario.topology.schedulers
-        return all(scheduler.discipline != "fifo" for scheduler in schedulers)
+        known = all(scheduler.discipline != "fifo" for scheduler in schedulers)
+        return known and self.openvswitch.ports_with_queues() == self.network.topology.link_count
 
 
 @contextmanager
@@ -112,6 +113,7 @@ def live_network(
         if scenario.queues is not None:
             with progress.step("controller: sets up queues"):
                 wait_until(live.has_queues, QUEUES_TIMEOUT_S, "the queues are not set up", 0.1)
+                openvswitch.await_daemon()
                 network.tell_apart(_dscp_of_queue(scenario.queues))
         with progress.step("hosts announce themselves"):
             _introduce_hosts(live)

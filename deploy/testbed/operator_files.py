@@ -16,7 +16,7 @@ from topology_sync.scenario_json import write_scenario
 from topology_sync.topology import Topology
 from topology_sync.traffic import TrafficMatrix
 
-QUEUED_PROBES_PER_S = 400  # three times as many queues as links are probed
+QUEUED_PROBES_PER_S = 600  # three times as many queues as links are probed
 
 
 def write_operator_files(

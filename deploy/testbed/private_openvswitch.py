@@ -66,7 +66,15 @@ class PrivateOpenvSwitch:
         )
         # --disable-system: never touch a kernel datapath, which is shared by the whole machine.
         self._start("ovs-vswitchd", f"unix:{socket_path}", "--disable-system", before_exec=_run_before_others)
-        self.vsctl("--timeout=10", "set", "Open_vSwitch", ".", "external_ids:started=yes")  # waits for the daemon
+        self.await_daemon()
+
+    def await_daemon(self) -> None:
+        """Wait until the daemon has carried out all that the database says.  Raises UnavailableError."""
+        self.vsctl("--timeout=10", "set", "Open_vSwitch", ".", "external_ids:started=yes")
+
+    def ports_with_queues(self) -> int:
+        """Number of ports for which the database has queues."""
+        return len(self.vsctl("--bare", "--columns=name", "find", "Port", "qos!=[]").split())
 
     def vsctl(self, *arguments: str) -> str:
         """Run ``ovs-vsctl`` against this instance and return what it printed."""

@@ -88,10 +88,13 @@ def _print_queues(report: Mapping[str, Any], console: Console) -> None:
         console.print("No weights of queues were changed.")
         return
     table = Table(title=f"Weights of queues of {len(changed)} switches were changed")
-    for name in ("switch", "from", "to"):
+    for name in ("switches", "from", "to"):
         table.add_column(name, overflow="fold")
+    alike: dict[tuple[str, str], list[str]] = {}
     for old, new in changed:
-        table.add_row(new["id"], _weights(old), _weights(new))
+        alike.setdefault((_weights(old), _weights(new)), []).append(new["id"])
+    for (before, after), names in alike.items():
+        table.add_row("all" if len(names) == len(queues["after"]) else ", ".join(names), before, after)
     console.print(table)
 
 
