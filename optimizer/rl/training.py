@@ -31,10 +31,12 @@ from topology_sync.routing import Routing
 from topology_sync.values import BoolArray, FloatArray
 
 TRAINING, VALIDATION = 1, 2  # second part of the seeds of questions, so that none is in both
-EASY_KEPT = 0.1  # of the questions that plain descent answers within its changes
+EASY_KEPT = 0.05  # of the questions that plain descent answers within its changes
 DESCENT_STEPS = 16
 STUCK_START = 0.3  # of the others begin where plain descent got stuck
-CHANGES_PART = (0.3, 0.7)  # of the changes that plain descent makes: what a question allows
+CHANGES_PART = (0.4, 0.8)  # of the changes that plain descent makes: what a question allows
+LEAST_CHANGES = 4  # with two or three the best choice is the obvious one
+SHORTFALL_WEIGHT = 0.5  # the search keeps the best of several episodes, so falling short costs less than gaining
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,15 @@ class RlTrainingConfig:
     Per iteration ``questions`` out of a pool of ``pool``, each in ``episodes`` copies of up to ``steps`` moves.
     """
 
-    iterations: int = 150
+    iterations: int = 80
     questions: int = 4
-    episodes: int = 10
+    episodes: int = 8
     steps: int = 14
-    pool: int = 96
+    pool: int = 48
     seed: int = 1
-    validate_every: int = 50
+    validate_every: int = 40
     validation_questions: int = 16
+    least_changes: int = LEAST_CHANGES
     sizes: SizeRange = field(default_factory=SizeRange)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     ppo: PpoSettings = field(default_factory=PpoSettings)
@@ -158,6 +161,8 @@ class _Pool:
                 continue
             part = random.uniform(*CHANGES_PART)
             task = within_changes(task_of(question), self._predictor, part, DESCENT_STEPS)
+            if (task.max_changes or 0) < self._config.least_changes:
+                continue
             reached = greedy_descent(task, self._predictor, DESCENT_STEPS)
             solved = begin_at(task, [reached], self._predictor)[0].score.violation <= 0
             keep, stuck = random.random() < EASY_KEPT, random.random() < STUCK_START
@@ -185,12 +190,13 @@ def _experience(runs: list[Episodes], settings: PpoSettings) -> Experience[Any]:
 def centred(advantage: FloatArray, alive: BoolArray) -> FloatArray:
     """Advantages less their mean over the copies of the question that still run at the same step, [steps, episodes].
 
-    Questions differ far more than moves do, and the critic learns slowly what each can be worth.
+    Questions differ far more than moves do, and the critic learns slowly what each can be worth.  What falls short of
+    the mean counts SHORTFALL_WEIGHT.
     """
     running = np.maximum(alive.sum(axis=1, keepdims=True), 1)
-    result: FloatArray = np.where(
-        alive, advantage - np.where(alive, advantage, 0.0).sum(axis=1, keepdims=True) / running, 0.0
-    )
+    mean = np.where(alive, advantage, 0.0).sum(axis=1, keepdims=True) / running
+    apart = np.where(alive, advantage - mean, 0.0)
+    result: FloatArray = np.where(apart < 0, SHORTFALL_WEIGHT * apart, apart)
     return result
 
 

@@ -23,6 +23,7 @@ TINY = RlTrainingConfig(
     pool=3,
     validate_every=2,
     validation_questions=1,
+    least_changes=2,
     sizes=SizeRange((6, 7), (8, 12)),
     policy=PolicyConfig(width=8, rounds=1),
 )
@@ -50,11 +51,11 @@ def test_training_changes_the_policy_and_validates(predictor: AnalyticPredictor)
     assert all(0 <= row["validation_left"] <= 1 for row in trained.curve)
 
 
-def test_advantages_are_centred_over_the_copies_still_running() -> None:
+def test_advantages_are_centred_over_copies_and_shortfalls_count_half() -> None:
     advantage = np.array([[1.0, 3.0, 5.0], [2.0, 4.0, 9.0]])
     alive = np.array([[True, True, True], [True, True, False]])
     told = centred(advantage, alive)
-    np.testing.assert_allclose(told, [[-2.0, 0.0, 2.0], [-1.0, 1.0, 0.0]])
+    np.testing.assert_allclose(told, [[-1.0, 0.0, 2.0], [-0.5, 1.0, 0.0]])
     assert not centred(advantage, np.zeros_like(alive)).any()
 
 
