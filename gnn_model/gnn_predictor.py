@@ -16,7 +16,6 @@ import torch
 from gnn_model.acceleration import COMPILED
 from gnn_model.analytic_delay import DelayStatistics, PathDelays
 from gnn_model.analytic_fixed_point import Solution
-from gnn_model.analytic_gamma import gamma_quantile
 from gnn_model.configurations import Configuration, rescheduled
 from gnn_model.graph_tensors import GraphTensors, tensors_of_solved
 from gnn_model.incremental import FACTOR_LIMITS, AddedPaths, Corrections, Held, RoutingJudge
@@ -35,7 +34,6 @@ from topology_sync.topology import Scheduler
 from topology_sync.values import FloatArray, IntArray, float_array
 
 HOPS_AT_ONCE = 8_000  # hops of candidates that torch runs together: more fall out of the processor's cache
-LEAST_APART = 0.05  # deviations between mean and 99th percentile of the gamma distribution, to be stretched
 LEAST_LOSS_PER_HOP = 1e-6  # no label shows less; a promise of no loss could never be kept if it were predicted
 HOPS_AT_ONCE_GPU = 512_000  # a GPU is idle below some hundred thousand hops
 
@@ -258,13 +256,7 @@ def _statistics(
         np.where(paths["loss"] < LEAST_LOSS_PER_HOP * np.diff(solved.layout.hop_pointer), 1.0, 1 - paths["loss"]),
     )
     demands = delays.demands(solved.layout, demand_count)
-    # Stretched, the gamma distribution of each path has the 99th percentile that the network says.
-    apart = gamma_quantile(np.zeros_like(delays.mean_s), delays.deviation_s, delays.skew)
-    some = apart > LEAST_APART * delays.deviation_s
-    tail = np.where(
-        some, np.maximum(paths["p99"] - paths["mean"], 0.0) * graph.unit_s / np.where(some, apart, 1.0), 1.0
-    )
-    stretched = replace(delays, deviation_s=delays.deviation_s * tail).demands(solved.layout, demand_count)
+    stretched = delays.stretched(paths["p99"] * graph.unit_s).demands(solved.layout, demand_count)
     return replace(demands, p99_s=np.maximum(stretched.p99_s, demands.mean_s))
 
 

@@ -58,7 +58,6 @@ class RoutingSolver:
         self.shared = Shared.of(scenario, self._pool.queues)
         self.shared.prepare()
         self._arrivals = ArrivalTable.of(scenario.traffic.arrivals)
-        self._atoms = SizeAtoms.of(scenario.traffic.packet_size)
 
     def rescheduled(self, scenario: Scenario) -> RoutingSolver:
         """A solver of the same scenario under other schedulers; shares what does not depend on them."""
@@ -72,8 +71,7 @@ class RoutingSolver:
 
     def solve(self, routing: Routing, helpers: Executor | None = None) -> SolvedRouting:
         """Solve one routing; ``helpers`` may work beside this thread."""
-        layout = self._pool.layout([routing])
-        return _solve(self._scenario, self.shared, self._arrivals, self._atoms, layout, helpers)
+        return _solve(self._scenario, self.shared, self._arrivals, self._pool.layout([routing]), helpers)
 
 
 def solve_routing(scenario: Scenario, routing: Routing) -> SolvedRouting:
@@ -82,12 +80,7 @@ def solve_routing(scenario: Scenario, routing: Routing) -> SolvedRouting:
 
 
 def _solve(
-    scenario: Scenario,
-    shared: Shared,
-    arrivals: ArrivalTable,
-    atoms: SizeAtoms,
-    layout: Layout,
-    helpers: Executor | None,
+    scenario: Scenario, shared: Shared, arrivals: ArrivalTable, layout: Layout, helpers: Executor | None
 ) -> SolvedRouting:
     traffic, state, waits, survival = fixed_point(shared, layout)
     waiting = helpers.submit(_by_load_per_weight, shared, layout, state, waits) if helpers is not None else None
@@ -105,7 +98,7 @@ def _solve(
         arrivals,
         shared.flows.bursts,
         shared.flows.third,
-        atoms,
+        shared.flows.atoms,
         shared.queues,
         shared.ports,
         layout,
