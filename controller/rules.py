@@ -31,6 +31,7 @@ class Match:
     ip_proto: int | None = None
     mpls_label: int | None = None
     metadata: int | None = None
+    mpls_tc: int | None = None
 
     def __post_init__(self) -> None:
         if self.ipv4_dst is not None:
@@ -72,6 +73,20 @@ class SetMplsLabel:
 
 
 @dataclass(frozen=True)
+class SetMplsTc:
+    """Write the traffic class (three bits, RFC 5462) of the outer MPLS header."""
+
+    traffic_class: int
+
+
+@dataclass(frozen=True)
+class SetQueue:
+    """Wait in this queue of whatever port the packet leaves this switch by."""
+
+    queue: int
+
+
+@dataclass(frozen=True)
 class ForgetInPort:
     """Set the ingress port to 0, so that the Output that follows may be the port on which the packet came.
 
@@ -98,7 +113,9 @@ class ToGroup:
     group_id: int
 
 
-Action: TypeAlias = PushMpls | PopMpls | SetMplsLabel | ForgetInPort | Output | ToController | ToGroup
+Action: TypeAlias = (
+    PushMpls | PopMpls | SetMplsLabel | SetMplsTc | SetQueue | ForgetInPort | Output | ToController | ToGroup
+)
 
 
 class FlowKey(NamedTuple):

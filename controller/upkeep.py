@@ -33,6 +33,7 @@ def with_network(
     A switch once known stays; a link stays while it is known, up or down.  Hosts stated in the settings win over
     learned ones.
     """
+    queue_of = {} if settings.queues is None else settings.queues.queue_of
     switches = tuple(sorted({*intent.switches, *discovery.switches}))
     links = tuple(
         sorted(
@@ -51,7 +52,7 @@ def with_network(
     return replace(
         with_topology(intent, switches, links),
         hosts=tuple(hosts[prefix] for prefix in sorted(hosts)),
-        classes=tuple(IntentClass(entry.name, entry.dscp) for entry in settings.classes),
+        classes=tuple(IntentClass(entry.name, entry.dscp, queue_of.get(entry.name)) for entry in settings.classes),
     )
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from gnn_model.predictor import Prediction
 from optimizer.exact.least_utilisation import UtilisationLimits, least_utilisation
 from optimizer.exact.warm_up import warm_up
 from optimizer.goals import class_goals, experienced_values, goal_table, violated_demands
+from topology_sync.node_json import node_to_json
 from topology_sync.plan import RoutingPlan
-from topology_sync.plan_json import plan_routes, plan_to_json
+from topology_sync.plan_json import plan_routes, plan_schedulers, plan_to_json
 from topology_sync.routing import Routing
 from topology_sync.scenario import Scenario
 from topology_sync.scenario_json import scenario_to_json
+from topology_sync.topology import Scheduler
 
 
 def answer_exactly(question: Scenario, limits: UtilisationLimits) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -39,8 +42,12 @@ def answer_json(
     optimizer: str,
     objective: str,
     predictions: tuple[Prediction, Prediction] | None,
+    schedulers: tuple[Scheduler, ...] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The answer and the plan's JSON; ``predictions`` (before, after) are needed only where something is promised."""
+    """The answer and the plan's JSON; ``predictions`` (before, after) are needed only where something is promised.
+
+    ``schedulers`` [nodes] where queue weights were a decision too: the answer then names the nodes that change.
+    """
     traffic, topology = question.traffic, question.topology
     maximum = routing.max_utilisation(traffic, topology)
     counts = [0, 0]
@@ -64,4 +71,8 @@ def answer_json(
         "routing": scenario_to_json(question.with_routing(routing))["routing"],
     }
     routes = plan_routes(question, routing, changed)
-    return answer, plan_to_json(RoutingPlan(f"optimize-{question.name}", 0, routes))
+    nodes = () if schedulers is None else plan_schedulers(topology, replace(topology, schedulers=schedulers))
+    if schedulers is not None:
+        answer["changed_nodes"] = len(nodes)
+        answer["nodes"] = [node_to_json(entry.node, entry.scheduler) for entry in nodes]
+    return answer, plan_to_json(RoutingPlan(f"optimize-{question.name}", 0, routes, nodes))

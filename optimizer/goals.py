@@ -98,6 +98,7 @@ class Score(NamedTuple):
     violation: float
     max_utilisation: float
     changed_demands: int
+    changed_weights: int = 0
 
     def better_than(self, other: Score, tolerance: float = VIOLATION_TOLERANCE) -> bool:
         """Whether this is better beyond rounding."""

@@ -2,30 +2,35 @@
 
 Moves are screened by link loads and a rough queue model (``screening``); the better ones are estimated by the
 predictor's incremental judge where it has one (``move_judging``); the few best are predicted in full, and only that
-verdict counts.  The result is never worse than the start in the predictor's eyes, believed or allowed for its error
-(``GoalTable.uncertainty``).  Same seed and enough time: same result.
+verdict counts.  Where queue weights may change, a step of theirs is tried now and then, and wherever no path move
+helps (``weight_steps``).  The result is never worse than the start in the predictor's eyes, believed or allowed for its
+error (``GoalTable.uncertainty``).  Same seed and enough time: same result.
 """
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from gnn_model.configurations import rescheduled
 from gnn_model.predictor import Prediction, Predictor
 from optimizer.balanced_opening import balanced_opening
 from optimizer.candidates import CandidatePaths
-from optimizer.displaced import demands_over, displaced_demands
+from optimizer.displaced import cut_off, demands_over, displaced_demands
 from optimizer.goals import CERTAIN, GoalTable, Score, experienced_values, predicted_severity, predicted_violation
 from optimizer.move_generation import SCREENED_PER_STEP, MoveSource
 from optimizer.move_judging import MoveJudging
 from optimizer.promise_prices import PromisePrices
 from optimizer.screening import LoadScreen, Move, soft_maximum
+from optimizer.weight_steps import ClassNeeds, Schedulers, WeightSteps, changed_nodes, put_back, weight_changes
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
-from topology_sync.values import FloatArray, float_array
+from topology_sync.values import float_array
 
 JUDGED_PER_STEP = 6
 ESTIMATED_PER_STEP = 256  # moves that an incremental judge looks at, of which the best few are predicted in full
@@ -34,6 +39,7 @@ TOGETHER = (2, 4, 8)  # so many moves at once are predicted too
 LIKELY_HARMLESS = 0.01  # a change is tried to be taken back where the estimated violation grows by no more than this
 INDIFFERENT = 0.01  # an expected violation that grows by less is worth a lower maximum or fewer changes
 HOT_LINKS = 6
+WEIGHTS_EVERY = 5  # steps of the paths between two of the weights
 GREEDY_DEPTH = 8
 PRICED = 0.5  # of the demands that are laid anew take the path of least price
 UNSETTLED = 4  # demands that are laid anew, at most
@@ -53,7 +59,8 @@ class SearchLimits:
 
     ``from_balanced``: where promises are broken and any demand may move, begin at the routing that is exact about
     utilisation if that breaks less (``balanced_opening``; load its kernels before a clock starts).  When ``stop`` is
-    set the search ends with the best plan so far.
+    set the search ends with the best plan so far.  ``queue_weights``: those of weighted nodes may change too, but for
+    ``frozen_nodes``; they count as ``weight_steps.weight_changes`` says.
     """
 
     time_s: float = 1.0
@@ -63,19 +70,23 @@ class SearchLimits:
     seed: int = 1
     from_balanced: bool = False
     stop: threading.Event | None = None
+    queue_weights: bool = False
+    frozen_nodes: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)
 class SearchResult:
-    """A routing and what is predicted for it and for the start.
+    """A routing, the schedulers of all nodes, and what is predicted for them and for the start.
 
     ``changed`` holds every demand whose paths differ from the start, ``repaired`` those of them that had to move (not
     counted against ``max_changes``), ``unroutable`` those that no usable path can carry.  In ``before`` demands over
-    dead links have loss 1 and infinite delay.
+    dead links have loss 1 and infinite delay.  ``schedulers`` [nodes] are the scenario's but for ``changed_nodes``.
     """
 
     routing: Routing
+    schedulers: Schedulers
     changed: tuple[int, ...]
+    changed_nodes: tuple[int, ...]
     repaired: tuple[int, ...]
     unroutable: tuple[int, ...]
     start_score: Score
@@ -98,6 +109,7 @@ def search(
 @dataclass(frozen=True, eq=False)
 class _Standing:
     routing: Routing
+    schedulers: Schedulers
     prediction: Prediction
     violation: float
 
@@ -127,12 +139,14 @@ class _Search:
         self.screen = LoadScreen(self.scenario, self.table)
         self.source = MoveSource(self.scenario, self.screen, self.candidates, self.random, self._may_move)
         self.judging = MoveJudging(self.scenario, self.table, self.predictor, self.limits.stop)
+        self.start_schedulers = self.schedulers
+        self.weights = WeightSteps(self.scenario, self.limits.frozen_nodes) if self.limits.queue_weights else None
         self.repaired, unroutable = self._repair()
         stranded = unroutable & dead
         if stranded:
             self._drop_traffic(stranded)
         start_prediction = self.judging.predict([self.start])[0]
-        before = _cut_off(start_prediction, dead)
+        before = cut_off(start_prediction, dead)
         prediction = self.judging.predict([self.routing])[0] if self.repaired else start_prediction
         start_score = Score(predicted_violation(before, full_table), self._max_utilisation(self.start), 0)
         self._take(self.routing, prediction)
@@ -145,15 +159,22 @@ class _Search:
         self._take_back()
         if self.limits.max_changes is not None and self.violation > 0:
             self._mend(search_deadline)  # changes taken back may now be spent better
-        after = _cut_off(self.prediction, stranded)
+        self._take_back_weights()
+        after = cut_off(self.prediction, stranded)
         score = Score(
-            predicted_violation(after, full_table), self._max_utilisation(self.routing), len(self._discretionary())
+            predicted_violation(after, full_table),
+            self._max_utilisation(self.routing),
+            len(self._discretionary()),
+            weight_changes(self.start_schedulers, self.schedulers),
         )
         if not self.repaired and not self.limits.single_path and not self._improved(before, start_score, after, score):
+            self._schedule(self.start_schedulers)
             self.routing, after, score = self.start, before, start_score
         return SearchResult(
             routing=self.routing,
+            schedulers=self.schedulers,
             changed=self.routing.changed_demands(self.start),
+            changed_nodes=changed_nodes(self.start_schedulers, self.schedulers),
             repaired=tuple(sorted(self.repaired)),
             unroutable=tuple(sorted(unroutable)),
             start_score=start_score,
@@ -213,9 +234,15 @@ class _Search:
 
     def _mend(self, deadline: float) -> None:
         """Best-improvement descent on the violation score; where single moves fail, a few steps deep."""
-        while self._worth_mending() and self.judging.has_time(deadline):
+        for step in itertools.count():
+            if not self._worth_mending() or not self.judging.has_time(deadline):
+                return
+            if step % WEIGHTS_EVERY == 0:
+                self._step_weights(deadline)
             moves = self.source.off(self._links_that_hurt(), self.routing, deadline)
-            if not moves or not (self._judge_single(moves, deadline) or self._judge_sequence(deadline)):
+            if moves and (self._judge_single(moves, deadline) or self._judge_sequence(deadline)):
+                continue
+            if not self._mend_by_weights(deadline):
                 return
 
     def _mend_again(self, deadline: float) -> None:
@@ -280,7 +307,7 @@ class _Search:
     def _together(self, moves: list[Move]) -> list[Routing]:
         """Moves of different demands carried out one after the other: the routing after 2, 4, 8, ... of them."""
         limit = self.limits.max_changes
-        room = len(moves) if limit is None else limit - len(self.changed - self.repaired)
+        room = len(moves) if limit is None else limit - self._changes()
         routing, moved, prefixes = self.routing, dict[int, tuple[PathShare, ...]](), list[Routing]()
         for move in moves:
             is_new = move.demand not in self.changed and move.demand not in self.repaired
@@ -323,6 +350,67 @@ class _Search:
         self._restore(routings[best])
         self._take(routings[best], predictions[best])
         return True
+
+    # queue weights
+
+    @property
+    def schedulers(self) -> Schedulers:
+        """Those that the search stands on, [nodes]."""
+        return self.scenario.topology.schedulers
+
+    def _mend_by_weights(self, deadline: float) -> bool:
+        """A step of the weights, smaller ones until one lessens what is violated."""
+        while self._worth_mending() and self.judging.has_time(deadline):
+            if self._step_weights(deadline):
+                return True
+            if self.weights is None or self.weights.begins_anew:
+                return False
+        return False
+
+    def _step_weights(self, deadline: float) -> bool:
+        """The best step of the weights if it lessens what is violated; the next is larger then, else smaller."""
+        if self.weights is None or not self.weights.nodes:
+            return False
+        needs = ClassNeeds.of(self.severity, self.prediction, self.table, self.scenario.traffic)
+        link_source = self.scenario.topology.link_source
+        hot_nodes = list(dict.fromkeys(int(link_source[link]) for link in self._links_that_hurt()))
+        most = np.inf if self.limits.max_changes is None else self.limits.max_changes
+        proposals = self.weights.proposals(self.schedulers, needs, hot_nodes)
+        proposals = [proposal for proposal in proposals if self._changes(proposal) <= most]
+        proposals = proposals[: self.judging.affordable_predictions(deadline)]
+        better = self._take_best_schedulers(proposals, self.violation * (1 - self._least_gain()))
+        self.weights.adapt(better)
+        return better
+
+    def _take_best_schedulers(self, proposals: Sequence[Schedulers], below: float) -> bool:
+        """Stand on the schedulers that violate least, if that is less than ``below``."""
+        predictions = self.judging.predict_schedulers(self.routing, proposals)
+        violations = [predicted_violation(prediction, self.table) for prediction in predictions]
+        best = min(range(len(proposals)), key=violations.__getitem__, default=None)
+        if best is None or violations[best] >= below:
+            return False
+        self._schedule(proposals[best])
+        self._take(self.routing, predictions[best])
+        return True
+
+    def _take_back_weights(self) -> None:
+        """Undo changes of weights that keep no promise: all at once, or node by node."""
+        allowed = self._allowed() + SMALLEST_GAIN
+        while any(
+            self.judging.has_time(self.deadline) and self._take_best_schedulers([schedulers], allowed)
+            for schedulers in put_back(self.start_schedulers, self.schedulers)
+        ):
+            continue
+
+    def _schedule(self, schedulers: Schedulers) -> None:
+        if schedulers != self.schedulers:
+            self.scenario = rescheduled(self.scenario, schedulers)
+            self.judging.reschedule(self.scenario)
+
+    def _changes(self, schedulers: Schedulers | None = None) -> int:
+        """Changes that count, with these schedulers or those that the search stands on."""
+        chosen = self.schedulers if schedulers is None else schedulers
+        return len(self.changed - self.repaired) + weight_changes(self.start_schedulers, chosen)
 
     # maximum utilisation
 
@@ -487,7 +575,7 @@ class _Search:
         limit = self.limits.max_changes
         if limit is None:
             return True
-        return demand in self.changed or len(self.changed - self.repaired) < limit
+        return demand in self.changed or self._changes() < limit
 
     def _discretionary(self) -> list[int]:
         return sorted(self.changed - self.repaired)
@@ -527,10 +615,11 @@ class _Search:
     @property
     def standing(self) -> _Standing:
         """The routing that was predicted last, and what was predicted."""
-        return _Standing(self.routing, self.prediction, self.violation)
+        return _Standing(self.routing, self.schedulers, self.prediction, self.violation)
 
     def _stand_on(self, standing: _Standing) -> None:
         self._restore(standing.routing)
+        self._schedule(standing.schedulers)
         self._take(standing.routing, standing.prediction)
 
     def _max_utilisation(self, routing: Routing) -> float:
@@ -539,23 +628,3 @@ class _Search:
     def _soft(self, routing: Routing) -> float:
         load = routing.link_load_bps(self.scenario.traffic, self.scenario.topology.link_count)
         return float(soft_maximum(load / self.capacity))
-
-
-def _cut_off(prediction: Prediction, demands: set[int]) -> Prediction:
-    """The same prediction with some demands delivering nothing."""
-    if not demands:
-        return prediction
-    index = list(demands)
-
-    def marked(values: FloatArray, value: float) -> FloatArray:
-        values = values.copy()
-        values[index] = value
-        return float_array(values)
-
-    return replace(
-        prediction,
-        delay_s=marked(prediction.delay_s, np.inf),
-        delay_p99_s=marked(prediction.delay_p99_s, np.inf),
-        jitter_s=marked(prediction.jitter_s, np.nan),
-        loss_ratio=marked(prediction.loss_ratio, 1.0),
-    )

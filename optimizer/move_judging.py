@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from gnn_model.configurations import Configuration, predict_configurations
 from gnn_model.predictor import IncrementalPredictor, MoveEffects, Prediction, Predictor, RoutingJudge
 from optimizer.goals import GoalTable, delay_at_percentile, experienced_values, predicted_severity
 from optimizer.screening import Move
 from topology_sync.routing import Routing
 from topology_sync.scenario import Scenario
+from topology_sync.topology import Scheduler
 from topology_sync.values import FloatArray
 
 MOST_PREDICTIONS = 1_000
@@ -71,6 +73,22 @@ class MoveJudging:
             if self._estimate_s == 0.0:  # until they have been timed
                 self._holding_s, self._estimate_s = 2.0 * self._prediction_s, self._prediction_s / 20.0
         return predictions
+
+    def predict_schedulers(self, routing: Routing, choices: Sequence[tuple[Scheduler, ...]]) -> list[Prediction]:
+        """Full predictions of one routing under other schedulers [nodes]."""
+        if not choices:
+            return []
+        self.judged += len(choices)
+        began = time.monotonic()
+        configurations = [Configuration(routing, schedulers) for schedulers in choices]
+        predictions = predict_configurations(self.predictor, self.scenario, configurations)
+        self._prediction_s = (time.monotonic() - began) / len(choices)
+        return predictions
+
+    def reschedule(self, scenario: Scenario) -> None:
+        """Go on with the same scenario under other schedulers."""
+        self.scenario = scenario
+        self._judge = None
 
     def violations(self, routing: Routing, moves: Sequence[Move]) -> FloatArray | None:
         """About the violation score after each move alone, [moves]; None where the predictor only predicts in full."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -89,6 +90,9 @@ def optimize(
     max_stretch: Annotated[
         float | None, typer.Option(min=1.0, help="Bound on delay over a demand's least delay (max-utilisation).")
     ] = None,
+    queue_weights: Annotated[
+        bool, typer.Option("--queue-weights", help="Change the weights of weighted queues too (sla).")
+    ] = False,
     demands: Annotated[Path | None, typer.Option(help="Demands file of a REPETITA graph.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the plan to this file.")] = None,
     as_json: JsonOption = False,
@@ -104,6 +108,10 @@ def optimize(
     goal = objective or (
         Objective.sla if question.sla and optimizer is not Optimizer.exact else Objective.max_utilisation
     )
+    if queue_weights and (goal is not Objective.sla or optimizer is Optimizer.rl):
+        problem = "move no load" if goal is not Objective.sla else "are not the policy's to change"
+        remedy = "use it with --objective sla and goals" if goal is not Objective.sla else "use --optimizer auto"
+        raise InputError("--queue-weights", f"weights {problem}", remedy)
     with _working(f"searching for up to {time_limit:g} s", not as_json):
         if _is_exact(optimizer, goal, single_path, max_changes):
             from optimizer.delay_limits import delay_limits
@@ -111,8 +119,8 @@ def optimize(
             from optimizer.exact_answers import answer_exactly
 
             limit_s = delay_limits(question, max_delay or (), max_stretch)
-            limits = UtilisationLimits(time_limit, seed, single_path, realisable, max_changes, limit_s)
-            answer, plan = answer_exactly(question, limits)
+            bounds = UtilisationLimits(time_limit, seed, single_path, realisable, max_changes, limit_s)
+            answer, plan = answer_exactly(question, bounds)
         elif realisable or max_delay or max_stretch is not None:
             raise InputError(
                 "--realisable, --max-delay, --max-stretch",
@@ -120,10 +128,20 @@ def optimize(
                 "use --objective max-utilisation, and --max-changes without --single-path",
             )
         else:
+            from optimizer.local_search import SearchLimits
+
             # without promises no prediction changes the plan, so the quick one does
             kind = predictor or (PredictorKind.gnn if question.sla or address else PredictorKind.analytic)
             judge = open_predictor(kind.value, addresses_of(address), tls_files(tls_ca, tls_certificate, tls_key))
-            answer, plan = _search(question, goal, judge, optimizer, single_path, max_changes, time_limit, seed)
+            limits = SearchLimits(
+                time_limit,
+                max_changes,
+                single_path=single_path,
+                seed=seed,
+                from_balanced=True,
+                queue_weights=queue_weights,
+            )
+            answer, plan = _search(question, goal, judge, optimizer, limits)
     if out is not None:
         try:
             out.write_text(json.dumps(plan, indent=1) + "\n")
@@ -151,10 +169,7 @@ def _search(
     objective: Objective,
     predictor: Predictor,
     optimizer: Optimizer,
-    single_path: bool,
-    max_changes: int | None,
-    time_limit_s: float,
-    seed: int,
+    limits: SearchLimits,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The answer of ``optimize --json`` and the plan's JSON by local search, with or without learned proposals."""
     from optimizer.bounds import utilisation_lower_bound
@@ -163,7 +178,6 @@ def _search(
     from optimizer.exact_answers import answer_json
     from optimizer.goals import class_goals, goal_table
     from optimizer.interruption import stopped_by_interrupt
-    from optimizer.local_search import SearchLimits
     from optimizer.prediction_error import allowing_for_error
 
     goals = class_goals(question.sla) if objective is Objective.sla else ()
@@ -172,11 +186,8 @@ def _search(
     warm_up()
     search, name = _search_of(optimizer)
     with stopped_by_interrupt() as stop:
-        limits = SearchLimits(
-            time_limit_s, max_changes, single_path=single_path, seed=seed, from_balanced=True, stop=stop
-        )
-        result = search(question, table, predictor, candidates, limits)
-        bound_s = max(0.1, BOUND_TIME_SHARE * time_limit_s)
+        result = search(question, table, predictor, candidates, replace(limits, stop=stop))
+        bound_s = max(0.1, BOUND_TIME_SHARE * limits.time_s)
         bound = utilisation_lower_bound(question.topology, question.traffic, time_s=0.1 if stop.is_set() else bound_s)
     answer, plan = answer_json(
         question,
@@ -186,6 +197,7 @@ def _search(
         name,
         objective.value,
         (result.before, result.after),
+        result.schedulers if limits.queue_weights else None,
     )
     return {**answer, "predictor": predictor.name}, plan
 
@@ -220,6 +232,9 @@ def _show_answer(answer: dict[str, Any], out: Path | None) -> None:
         f" (lower bound {bound})"
     )
     typer.echo(f"violated demands    {answer['sla']['violated_before']} -> {answer['sla']['violated_after']}")
+    for node in answer.get("nodes", ()):
+        weights = " ".join(f"{weight:g}" for weight in node["weights"])
+        typer.echo(f"queue weights       {node['id']}: {weights}")
     typer.echo(f"changed demands     {answer['changed_demands']}, {answer['seconds']:.1f} s, {answer['optimizer']}")
     if out is not None:
         typer.echo(f"plan written to     {out}")
