@@ -49,6 +49,7 @@ PRUNE_TIME_SHARE = 0.15
 LOWERING_TIME_SHARE = 0.1
 OPENING_TIME_SHARE = 0.2
 SMALLEST_GAIN = 1e-6
+FEW_MOVED = 100  # demands; of more, loads are summed up anew
 UNCERTAIN_GAIN = 2e-3  # of an expected violation: smaller steps are not worth their time
 
 
@@ -593,9 +594,15 @@ class _Search:
         self.routing = self.routing.with_changes({move.demand: move.paths})
 
     def _restore(self, routing: Routing) -> None:
-        for demand, (mine, theirs) in enumerate(zip(self.routing.paths, routing.paths, strict=True)):
-            if mine is not theirs:
-                self._apply(Move(demand, theirs))
+        pairs = zip(self.routing.paths, routing.paths, strict=True)
+        moved = [demand for demand, (mine, theirs) in enumerate(pairs) if mine is not theirs]
+        if len(moved) <= FEW_MOVED:
+            for demand in moved:
+                self._apply(Move(demand, routing.paths[demand]))
+        else:
+            self.screen.reset(routing)
+            self.changed -= set(moved)
+            self.changed |= {demand for demand in moved if routing.paths[demand] != self.start.paths[demand]}
         self.routing = routing
 
     def _take(self, routing: Routing, prediction: Prediction) -> None:

@@ -77,6 +77,14 @@ class LoadScreen:
             row[list(path.links)] += path.share
         return row
 
+    def rows(self, moves: Sequence[Move]) -> FloatArray:
+        """``row`` of every move's paths, [moves, links]."""
+        rows = np.zeros((len(moves), self.scenario.topology.link_count))
+        owner = [index for index, move in enumerate(moves) for path in move.paths for _ in path.links]
+        links = [link for move in moves for path in move.paths for link in path.links]
+        np.add.at(rows, (owner, links), [path.share for move in moves for path in move.paths for _ in path.links])
+        return rows
+
     def apply(self, move: Move) -> None:
         """Carry out a move."""
         row = self.row(move.paths)
@@ -90,21 +98,20 @@ class LoadScreen:
     def utilisation_after(self, moves: Sequence[Move]) -> FloatArray:
         """Offered load over capacity after each move alone, [moves, links]."""
         demands = [move.demand for move in moves]
-        rows = np.stack([self.row(move.paths) for move in moves])
-        change = self.scenario.traffic.rate_bps[demands, None] * (rows - self.share[demands])
+        change = self.scenario.traffic.rate_bps[demands, None] * (self.rows(moves) - self.share[demands])
         return (self.load_bps + change) / self.scenario.topology.capacity_bps
 
     def utilisation_after_all(self, moves: Sequence[Move]) -> FloatArray:
         """The same after the first move, the first two, and so on, of different demands each, [moves, links]."""
         demands = [move.demand for move in moves]
-        rows = np.stack([self.row(move.paths) for move in moves])
-        change = self.scenario.traffic.rate_bps[demands, None] * (rows - self.share[demands])
+        change = self.scenario.traffic.rate_bps[demands, None] * (self.rows(moves) - self.share[demands])
         return (self.load_bps + np.cumsum(change, axis=0)) / self.scenario.topology.capacity_bps
 
     def calibrate(self, prediction: Prediction) -> None:
         """Learn the error of the rough figures from the predictor's view of the present routing."""
         if len(self.judged):
-            rough = self._values(self.utilisation()[None], self.judged_share.T)[0]
+            figures = tuple(figure[None] for figure in self._per_link(self.utilisation()))
+            rough = _values(figures, self.judged_share.T)[0]
             exact = experienced_values(prediction, self.table)[:, self.judged]
             self._offset = np.nan_to_num(exact - rough, nan=0.0, posinf=0.0, neginf=0.0)
 
@@ -112,21 +119,28 @@ class LoadScreen:
         """Rough violation score after each move alone, [moves]; ``utilisation`` as from ``utilisation_after``."""
         if not len(self.judged):
             return np.zeros(len(moves))
-        values = self._values(utilisation, self.judged_share.T)
+        figures = self._per_link_after(utilisation)
+        values = _values(figures, self.judged_share.T)
         moved = np.array([move.demand for move in moves])
         position = np.minimum(np.searchsorted(self.judged, moved), len(self.judged) - 1)
         scored = np.nonzero(self.judged[position] == moved)[0]
         if len(scored):
-            rows = np.stack([self.row(moves[index].paths) for index in scored.tolist()])
-            values[scored, :, position[scored]] = self._own_values(utilisation[scored], rows)
+            rows = self.rows([moves[index] for index in scored.tolist()])
+            own = _rough(*((figure[scored] * rows).sum(axis=-1) for figure in figures))
+            values[scored, :, position[scored]] = np.stack(own, axis=1)
         result: FloatArray = predicted_severity(values + self._offset, self._judged_table).sum(axis=-1)
         return result
 
-    def waiting(self, utilisation: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Mean time at each link (waiting and sending) in seconds and loss, both like ``utilisation``."""
+    def waiting(self, utilisation: FloatArray, link: IntArray | None = None) -> tuple[FloatArray, FloatArray]:
+        """Mean time at each link (waiting and sending) in seconds and loss, both like ``utilisation``.
+
+        ``link`` says which links these are where they are not all, [..., links].
+        """
         topology = self.scenario.topology
-        service_s = self._packet_bits / topology.capacity_bps
-        size = topology.queue_packets + 1.0
+        capacity_bps, size = topology.capacity_bps, topology.queue_packets + 1.0
+        if link is not None:
+            capacity_bps, size = capacity_bps[link], size[link]
+        service_s = self._packet_bits / capacity_bps
         rho = np.clip(utilisation, 1e-9, LARGEST_LOAD)
         rho = np.where(np.abs(rho - 1.0) < 1e-6, 1.0 + 1e-6, rho)
         # rho^-n on the overloaded side keeps the powers finite
@@ -140,25 +154,36 @@ class LoadScreen:
         time = service_s + np.maximum(sojourn - service_s, 0.0) * self._waiting_factor
         return time, loss
 
-    def _values(self, utilisation: FloatArray, share: FloatArray) -> FloatArray:
-        """Rough delay at the percentile, jitter and loss, [moves, 3, demands]; ``share`` [links, demands]."""
-        return np.stack(_rough(*(figure @ share for figure in self._per_link(utilisation))), axis=1)
-
-    def _own_values(self, utilisation: FloatArray, rows: FloatArray) -> FloatArray:
-        """The same for one demand per move, [moves, 3]; ``rows`` [moves, links] is where it goes."""
-        return np.stack(_rough(*((figure * rows).sum(axis=-1) for figure in self._per_link(utilisation))), axis=1)
-
-    def _per_link(self, utilisation: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        """Mean delay, its variance, longest delay and -ln(1 - loss), all like ``utilisation``."""
+    def _per_link(self, utilisation: FloatArray, link: IntArray | None = None) -> tuple[FloatArray, ...]:
+        """Mean delay, its variance, longest delay and -ln(1 - loss), all like ``utilisation``; ``link`` as above."""
         topology = self.scenario.topology
-        time, loss = self.waiting(utilisation)
+        time, loss = self.waiting(utilisation, link)
         longest = (topology.queue_packets + 2.0) * self._packet_bits / topology.capacity_bps + topology.delay_s
         return (
-            time + topology.delay_s,
+            time + (topology.delay_s if link is None else topology.delay_s[link]),
             time * time,
-            np.broadcast_to(longest, time.shape),
+            longest if link is None else longest[link],
             -np.log1p(-np.minimum(loss, 1 - 1e-12)),
         )
+
+    def _per_link_after(self, utilisation: FloatArray) -> tuple[FloatArray, ...]:
+        """The same for each move, [moves, links]: a move changes few links, so only those are computed."""
+        now = self.utilisation()
+        move, link = np.nonzero(utilisation != now)
+        changed = self._per_link(utilisation[move, link], link)
+        figures = []
+        for figure, part in zip(self._per_link(now), changed, strict=True):
+            after = np.tile(figure, (len(utilisation), 1))
+            after[move, link] = part
+            figures.append(after)
+        return tuple(figures)
+
+
+def _values(figures: Sequence[FloatArray], share: FloatArray) -> FloatArray:
+    """Rough delay at the percentile, jitter and loss, [moves, 3, demands]; figures [moves, links], ``share`` [links,
+    demands].
+    """
+    return np.stack(_rough(*(figure @ share for figure in figures)), axis=1)
 
 
 def _rough(delay: FloatArray, variance: FloatArray, longest: FloatArray, lost: FloatArray) -> tuple[FloatArray, ...]:

@@ -125,7 +125,15 @@ class Rerouting:
             row_of = weight[position] if position < WAYS_BY_LOAD else None
             found += self._chosen(demand, option, costs[first : first + size], row_of)
             first += size
-        return found
+        return found + self._ways_back({move.demand for move in found})
+
+    def _ways_back(self, considered: set[int]) -> list[Move]:
+        """Where changes are limited: every other changed demand back to its first paths, for the change it frees."""
+        if self.task.max_changes is None:
+            return []
+        start = self.task.scenario.routing.paths
+        others = sorted(demand for demand in self.changed - considered if self.task.movable[demand])
+        return [Move(demand, start[demand]) for demand in others]
 
     def _hurt(self) -> FloatArray:
         if self.score.violation <= 0:
