@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gnn_model.predictor_choice import load_predictor
 from optimizer.candidates import CandidatePaths, UsableLinks
 from optimizer.exact.least_utilisation import UtilisationLimits, least_utilisation
+from optimizer.exact.warm_up import warm_up
 from optimizer.goals import class_goals, goal_table
 from optimizer.local_search import SearchLimits, search
 from optimizer.prediction_error import allowing_for_error
@@ -118,16 +120,12 @@ def learned_proposals_on(predictor: Callable[[], Predictor]) -> Method:
 
 @functools.cache
 def _analytic() -> Predictor:
-    from gnn_model.analytic import AnalyticPredictor
-
-    return AnalyticPredictor()
+    return load_predictor("analytic")
 
 
 @functools.cache
 def _gnn() -> Predictor:
-    from gnn_model.gnn_predictor import GnnPredictor
-
-    return GnnPredictor()
+    return load_predictor("gnn")
 
 
 METHODS: dict[str, Method] = {
@@ -159,6 +157,7 @@ class Judge:
         self._plans = dict(_label(item) for item in plans)
         self._methods = list(methods) if methods else [*available(), KNOWN]
         self._time_s, self._seed = time_s, seed
+        warm_up()
         for name in self._methods:
             if name != KNOWN and name not in METHODS:
                 raise InputError("--method", f"'{name}' is not known", f"use {', '.join([*METHODS, KNOWN])}")

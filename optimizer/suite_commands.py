@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gnn_model.commands import PredictorName
+from topology_sync.errors import InputError
+
 if TYPE_CHECKING:
     from gnn_model.predictor import Predictor
     from optimizer.sla_suite import Problem
@@ -23,6 +26,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="SLA problems made from seeds, judged packet by packet.", no_args_is_help=True)
     group.command("generate")(generate_command)
     group.command("judge")(judge_command)
+    group.command("errors")(errors_command)
     group.command("joint")(joint_command)
     app.add_typer(group, name="suite")
 
@@ -103,6 +107,44 @@ def judge_command(
     }
     typer.echo(
         json.dumps({"time_limit_s": time_limit, "methods": methods, "rows": rows}) if as_json else table(methods)
+    )
+
+
+def errors_command(
+    folder: DirectoryArgument,
+    predictor: Annotated[PredictorName, typer.Option(help="Whose errors.")] = PredictorName.GNN,
+    time_limit: Annotated[float, typer.Option(min=0.01, help="Seconds that the search has for each problem.")] = 3.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the searches.")] = 1,
+    only: OnlyOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """How far predictions are off near the goals of routings that a search chose, on the training half.
+
+    optimizer/prediction_error.py holds these figures, rounded; searches score plans by what they make likely.
+    """
+    import numpy as np
+
+    from gnn_model.commands import predictor_named
+    from optimizer.exact.warm_up import warm_up
+    from optimizer.sla_suite_errors import logarithmic_errors, spread
+
+    judge = predictor_named(predictor)
+    warm_up()
+    found = []
+    for problem in _problems(folder, only, "train"):
+        found.append(logarithmic_errors(problem, judge, time_limit, seed))
+        if not as_json:
+            typer.echo(f"{problem.entry.name}: {_line(spread(found[-1]))}", err=True)
+    if not found:
+        raise InputError("--only", f"'{only}' names no problem of the training half", "leave it out")
+    total = spread([np.concatenate(values) for values in zip(*found, strict=True)])
+    typer.echo(json.dumps({"predictor": judge.name, "errors": total}) if as_json else _line(total))
+
+
+def _line(errors: dict[str, dict[str, float]]) -> str:
+    return ", ".join(
+        f"{kind} {row['root_mean_square']:.3f} (mean {row['mean']:+.3f}, {row['demands']})"
+        for kind, row in errors.items()
     )
 
 

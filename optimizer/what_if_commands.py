@@ -58,6 +58,9 @@ def whatif(
     ] = None,
     upgrade_factor: Annotated[float, typer.Option(min=1.01, max=1000, help="Capacity after an upgrade.")] = 2.0,
     reoptimize: Annotated[bool, typer.Option("--reoptimize", help="Also search a new routing.")] = False,
+    queue_weights: Annotated[
+        bool, typer.Option("--queue-weights", help="The search may change the weights of weighted queues too.")
+    ] = False,
     max_changes: Annotated[int | None, typer.Option(min=0, help="Demands the search may move.")] = None,
     time_limit: Annotated[float, typer.Option(min=0.01, max=86400.0, help="Seconds per search.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 1,
@@ -100,8 +103,11 @@ def whatif(
         add_link or (),
     )
     changes = read_changes(question, written)
-    limits = SearchLimits(time_limit, max_changes, seed=seed, from_balanced=True) if reoptimize else None
-    if limits is not None:
+    if queue_weights and not reoptimize:
+        raise InputError("--queue-weights", "is for the search", "give --reoptimize too")
+    limits = None
+    if reoptimize:
+        limits = SearchLimits(time_limit, max_changes, seed=seed, from_balanced=True, queue_weights=queue_weights)
         warm_up()
     if all_link_failures:
         asked = _changed_for_good(question, changes, "--all-link-failures")
