@@ -125,8 +125,8 @@ def queue_features(
     )
 
     node = topology.link_source[link]
-    discipline = np.array([scheduler.discipline for scheduler in topology.schedulers])[node]
-    datanet = np.array([scheduler.variant == "datanet" for scheduler in topology.schedulers])[node]
+    discipline = np.array([scheduler.discipline for scheduler in topology.schedulers], dtype=str)[node]
+    datanet = np.array([scheduler.variant == "datanet" for scheduler in topology.schedulers], dtype=bool)[node]
     port_weight = solved.ports.weight.reshape(-1)[used]
     all_weights = solved.ports.weight.sum(axis=-1)[link]
     weighted = np.isin(discipline, ("wfq", "drr"))
@@ -161,7 +161,7 @@ def queue_features(
         np.where(total > 0, np.log(np.clip(mean_period / (physical_room * service), 1e-4, 1e4)), 0.0) / 4,
         np.log(np.clip(effective, 1.0, 1e3)) / 2,
         np.log(np.clip(offered / np.maximum(1 - at_port + offered, 0.02), 1e-4, 30.0)),
-        np.log(np.clip(service / np.maximum(port_service, 1e-300), 0.02, 50.0)),
+        np.log(np.clip(service / np.maximum(port_service, 1e-3 * service), 0.02, 50.0)),
         np.minimum(solved.ordered_before[used], 2.0),
         np.where(weighted, np.log(np.clip(offered * all_weights / np.maximum(port_weight, 1e-300), 1e-3, 1e2)), 0.0),
         np.log(np.clip(offered / np.maximum(solved.fair_share[used], 1e-4), 1e-3, 30.0)),

@@ -59,6 +59,16 @@ class RoutingSolver:
         self.shared.prepare()
         self._arrivals = ArrivalTable.of(scenario.traffic.arrivals)
 
+    def rescheduled(self, scenario: Scenario) -> RoutingSolver:
+        """A solver of the same scenario under other schedulers; shares what does not depend on them."""
+        other = RoutingSolver.__new__(RoutingSolver)
+        other._scenario = scenario
+        other._pool = self._pool.rescheduled(scenario)
+        other.shared = self.shared.rescheduled(scenario, other._pool.queues)
+        other.shared.prepare()
+        other._arrivals = self._arrivals
+        return other
+
     def solve(self, routing: Routing, helpers: Executor | None = None) -> SolvedRouting:
         """Solve one routing; ``helpers`` may work beside this thread."""
         return _solve(self._scenario, self.shared, self._arrivals, self._pool.layout([routing]), helpers)
