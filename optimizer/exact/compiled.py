@@ -24,13 +24,13 @@ def _directory() -> str | None:
 _DIRECTORY = _directory()
 
 
-def _compile(function: Callable[Parameters, Result], **options: bool) -> Callable[Parameters, Result]:
+def _compile(function: Callable[Parameters, Result], forceinline: bool = False) -> Callable[Parameters, Result]:
     config: Any = numba.config
     kept = config.CACHE_DIR
     config.CACHE_DIR = _DIRECTORY or kept
     try:
         decorated: Callable[Parameters, Result] = numba.njit(
-            nogil=True, cache=_DIRECTORY is not None, error_model="numpy", **options
+            nogil=True, cache=_DIRECTORY is not None, error_model="numpy", forceinline=forceinline
         )(function)
     finally:
         config.CACHE_DIR = kept
