@@ -107,21 +107,14 @@ def _gravity(size: FloatArray, random: np.random.Generator, change: float) -> Tr
 
 def measure(nodes: int, edges_per_node: float, seed: int, time_limit_s: float) -> ScaleEntry:
     """Search one backbone until proven optimal or out of wall time; topology and traffic are in memory before."""
-    from optimizer.exact.balanced_start import SWEEPS, balance, shortest_start
-    from optimizer.exact.column_generation import ColumnGeneration
     from optimizer.exact.flow_problem import FlowProblem
-    from optimizer.exact.key_routing import KeyRouting
-    from optimizer.exact.pricing import ShortestPathPricing
+    from optimizer.exact.least_utilisation import split_optimum
 
     topology, traffic = backbone(nodes, edges_per_node, seed)
     began, began_processor = time.monotonic(), time.process_time()
     deadline = began + time_limit_s
     problem = FlowProblem.of(topology, traffic)
-    pricing = ShortestPathPricing(problem)
-    start = shortest_start(problem, pricing)
-    balance(problem, start, np.random.default_rng(seed), SWEEPS, began + 0.8 * time_limit_s)
-    generation = ColumnGeneration(problem, pricing, KeyRouting.of_paths(start))
-    generation.prove_from_loads()
+    generation = split_optimum(problem, seed, deadline, tolerance=PROOF_GAPS[0])
     reached: dict[str, float | None] = {}
     for gap in PROOF_GAPS:
         generation.run(deadline, gap)

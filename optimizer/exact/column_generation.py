@@ -72,15 +72,16 @@ class ColumnGeneration:
                 return
             self._price(np.exp(eta * (utilisation / fullest - 1.0)) / self.problem.capacity, 0.0)
 
-    def run(self, deadline: float = np.inf, tolerance: float = TOLERANCE) -> None:
-        """Rounds until value and bound meet within ``tolerance`` or the time is up."""
+    def run(self, deadline: float = np.inf, tolerance: float = TOLERANCE, rounds: int | None = None) -> None:
+        """Rounds, ``rounds`` at most, until value and bound meet within ``tolerance`` or the time is up."""
         if not self.problem.demand_count:
             return
         if self._master is None:
             self._master = RestrictedMaster(
                 self.problem.capacity, self.key.load, None if self.change_limit is None else float(self.change_limit)
             )
-        while self.value > self.bound * (1.0 + tolerance):
+        last = None if rounds is None else self.rounds + rounds
+        while self.value > self.bound * (1.0 + tolerance) and self.rounds != last:
             solution = self._master.solve(deadline - time.monotonic())
             if solution is None:
                 return

@@ -24,15 +24,24 @@ def _directory() -> str | None:
 _DIRECTORY = _directory()
 
 
-def compiled(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Compile ``function`` on its first call (seconds, then from the cache); it runs beside other threads."""
+def _compile(function: Callable[Parameters, Result], forceinline: bool = False) -> Callable[Parameters, Result]:
     config: Any = numba.config
     kept = config.CACHE_DIR
     config.CACHE_DIR = _DIRECTORY or kept
     try:
         decorated: Callable[Parameters, Result] = numba.njit(
-            nogil=True, cache=_DIRECTORY is not None, error_model="numpy"
+            nogil=True, cache=_DIRECTORY is not None, error_model="numpy", forceinline=forceinline
         )(function)
     finally:
         config.CACHE_DIR = kept
     return decorated
+
+
+def compiled(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Compile ``function`` on its first call (seconds, then from the cache); it runs beside other threads."""
+    return _compile(function)
+
+
+def inlined(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Compile ``function`` into its callers."""
+    return _compile(function, forceinline=True)

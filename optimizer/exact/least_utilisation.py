@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from optimizer.exact.balanced_start import balance, shortest_start
-from optimizer.exact.column_generation import SMALLEST_SHARE, ColumnGeneration, Split
+from optimizer.exact.column_generation import SMALLEST_SHARE, TOLERANCE, ColumnGeneration, Split
 from optimizer.exact.delay_pricing import DELAY_TOLERANCE_S, DelayBoundPricing, check_limits
 from optimizer.exact.fewer_changes import with_fewer_changes
 from optimizer.exact.flow_problem import FlowProblem, check_routable
@@ -27,6 +27,7 @@ from topology_sync.shares import realisable_shares
 from topology_sync.values import BoolArray, FloatArray
 
 SPLIT_BALANCE_TIME_SHARE = 0.7  # of the time, at most, goes into the start of a search that may split
+MANY_DEMANDS, FEW_SWEEPS, FEW_ROUNDS = 300, 4, 8
 BALANCE_TIME_SHARE = 0.6  # of the time of a single-path search, at most, goes into its start,
 BOUND_TIME_SHARE = 0.2  # and into its lower bound
 PROOF_AFTER = 0.3  # then a programme settles where the large demands go, if that is worth it:
@@ -142,25 +143,49 @@ def _found(problem: FlowProblem, generation: ColumnGeneration) -> tuple[tuple[in
 
 
 def split_optimum(
-    problem: FlowProblem, seed: int, deadline: float, balance_deadline: float | None = None
+    problem: FlowProblem,
+    seed: int,
+    deadline: float,
+    balance_deadline: float | None = None,
+    tolerance: float = TOLERANCE,
+    few_sweeps: bool = True,
 ) -> ColumnGeneration:
-    """Balanced single paths, then column generation until it is proven optimal or time is up."""
+    """Balanced single paths, then column generation until it is proven optimal within ``tolerance`` or time is up.
+
+    With many demands ``few_sweeps`` tries first whether a coarsely balanced start is enough.
+    """
     now = time.monotonic()
     balanced = now + SPLIT_BALANCE_TIME_SHARE * (deadline - now) if balance_deadline is None else balance_deadline
     pricing = _pricing(problem)
     start = shortest_start(problem, pricing)
-    balance(problem, start, np.random.default_rng(seed), deadline=balanced)
+    random = np.random.default_rng(seed)
+    if few_sweeps and problem.demand_count >= MANY_DEMANDS:
+        balance(problem, start, random, FEW_SWEEPS, balanced)
+        generation = _generation(problem, pricing, start)
+        generation.run(deadline, tolerance, FEW_ROUNDS)
+        if generation.value <= generation.bound * (1.0 + tolerance):
+            return generation
+        bound = generation.bound
+    else:
+        bound = 0.0
+    balance(problem, start, random, deadline=balanced)
+    generation = _generation(problem, pricing, start)
+    generation.bound = max(generation.bound, bound)
+    generation.run(deadline, tolerance)
+    return generation
+
+
+def _generation(problem: FlowProblem, pricing: PathPricing, start: SinglePaths) -> ColumnGeneration:
     generation = ColumnGeneration(problem, pricing, KeyRouting.of_paths(start))
     generation.start = start
     generation.prove_from_loads()
-    generation.run(deadline)
     return generation
 
 
 def _single_paths(problem: FlowProblem, limits: UtilisationLimits, began: float) -> tuple[SinglePaths, float, float]:
     search_s = max(limits.time_s - ASSEMBLY_S_PER_DEMAND * problem.demand_count, 0.5 * limits.time_s)
     balanced = began + BALANCE_TIME_SHARE * search_s
-    generation = split_optimum(problem, limits.seed, balanced + BOUND_TIME_SHARE * search_s, balanced)
+    generation = split_optimum(problem, limits.seed, balanced + BOUND_TIME_SHARE * search_s, balanced, few_sweeps=False)
     assert generation.start is not None
     bound = max(generation.bound, widest_path_bound(problem, generation.bound))
     paths, shortest = generation.start, shortest_start(problem, _pricing(problem))

@@ -12,6 +12,7 @@ import numpy as np
 
 from optimizer.exact.compiled import compiled
 from optimizer.exact.flow_problem import LinkArray
+from optimizer.exact.heap import drop_first, push
 from topology_sync.values import FloatArray, IntArray
 
 SPREAD = 1e-6  # what a path pays per utilisation it adds below the target, so that ties go to emptier links
@@ -54,24 +55,8 @@ def cheapest_way(
         node = heap_node[0]
         if node == target:
             return float(key)
+        drop_first(size, heap_key, heap_node)
         size -= 1
-        if size > 0:
-            last_key = heap_key[size]
-            last_node = heap_node[size]
-            position = 0
-            while True:
-                child = 2 * position + 1
-                if child >= size:
-                    break
-                if child + 1 < size and heap_key[child + 1] < heap_key[child]:
-                    child += 1
-                if heap_key[child] >= last_key:
-                    break
-                heap_key[position] = heap_key[child]
-                heap_node[position] = heap_node[child]
-                position = child
-            heap_key[position] = last_key
-            heap_node[position] = last_node
         if key > distance[node]:
             continue
         for index in range(out_pointer[node], out_pointer[node + 1]):
@@ -88,17 +73,8 @@ def cheapest_way(
             if reached < distance[end]:
                 distance[end] = reached
                 via[end] = link
-                position = size
+                push(reached, end, size, heap_key, heap_node)
                 size += 1
-                while position > 0:
-                    parent = (position - 1) >> 1
-                    if heap_key[parent] <= reached:
-                        break
-                    heap_key[position] = heap_key[parent]
-                    heap_node[position] = heap_node[parent]
-                    position = parent
-                heap_key[position] = reached
-                heap_node[position] = end
     return np.inf
 
 

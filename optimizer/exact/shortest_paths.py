@@ -10,6 +10,7 @@ import numpy as np
 
 from optimizer.exact.compiled import compiled
 from optimizer.exact.flow_problem import LinkArray
+from optimizer.exact.heap import drop_first, push
 from topology_sync.values import FloatArray, IntArray
 
 
@@ -37,24 +38,8 @@ def shortest_tree(
     while size > 0:
         key = heap_key[0]
         node = heap_node[0]
+        drop_first(size, heap_key, heap_node)
         size -= 1
-        if size > 0:  # sift the last entry down from the top
-            last_key = heap_key[size]
-            last_node = heap_node[size]
-            position = 0
-            while True:
-                child = 2 * position + 1
-                if child >= size:
-                    break
-                if child + 1 < size and heap_key[child + 1] < heap_key[child]:
-                    child += 1
-                if heap_key[child] >= last_key:
-                    break
-                heap_key[position] = heap_key[child]
-                heap_node[position] = heap_node[child]
-                position = child
-            heap_key[position] = last_key
-            heap_node[position] = last_node
         if key > distance[node]:
             continue
         for index in range(out_pointer[node], out_pointer[node + 1]):
@@ -64,17 +49,8 @@ def shortest_tree(
             if reached < distance[end]:
                 distance[end] = reached
                 via[end] = link
-                position = size
+                push(reached, end, size, heap_key, heap_node)
                 size += 1
-                while position > 0:
-                    parent = (position - 1) >> 1
-                    if heap_key[parent] <= reached:
-                        break
-                    heap_key[position] = heap_key[parent]
-                    heap_node[position] = heap_node[parent]
-                    position = parent
-                heap_key[position] = reached
-                heap_node[position] = end
 
 
 @compiled

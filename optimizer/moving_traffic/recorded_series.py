@@ -66,7 +66,9 @@ def read_series(directory: Path, name: str, *, own_tunnels: bool = False) -> Rec
             raise ScenarioError(place, "has traffic but no tunnel", "give it one in tunnels.txt")
     column = tunnels.pair_source * topology.node_count + tunnels.pair_target
     matrices = raw[:, column]
-    return RecordedSeries(tunnels, matrices, _read_optimum(directory / f"{name}.opt", matrices.any(axis=1)))
+    return RecordedSeries(
+        tunnels, matrices, _read_optimum(directory / f"{name}.opt", np.asarray(matrices.any(axis=1), dtype=np.bool_))
+    )
 
 
 def _read_topology(directory: Path) -> Topology:

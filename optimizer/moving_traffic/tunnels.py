@@ -56,7 +56,7 @@ class TunnelSet:
         hops = np.ones(topology.link_count)
         weights = [hops]
         inverse = topology.capacity_bps.max(initial=0.0) / topology.capacity_bps
-        if np.ptp(inverse) > 0:
+        if len(inverse) and np.ptp(inverse) > 0:
             weights.append(inverse)
         paths: dict[tuple[int, int], list[tuple[int, ...]]] = {}
         for source, target in pairs:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from optimizer import bench_commands
+from optimizer.moving_traffic.drawn_series import draw_matrices, write_series
 from optimizer.moving_traffic.hedging import HedgeSettings, hedged_shares, minimum_utilisation
 from optimizer.moving_traffic.outlook import outlook, recency_weights
 from optimizer.moving_traffic.recorded_series import read_series
@@ -208,3 +209,62 @@ def test_geant_optima_are_the_published_ones_and_decisions_stay_close() -> None:
     steps = list(replay(recorded.tunnels, recorded.matrices, recorded.optimum, 1, 15))
     assert np.mean([step.max_utilisation / step.optimum for step in steps]) < 1.03
     assert max(step.traffic_rerouted_ratio for step in steps) <= 0.2
+
+
+def test_series_of_cfr_rl_are_read_in_bits_per_second(tmp_path: Path) -> None:
+    links = "".join(
+        f"{2 * n + back}\t{(a, b)[back]}\t{(b, a)[back]}\t1\t1000\n"
+        for n, (a, b) in enumerate([(0, 1), (1, 2)])
+        for back in (0, 1)
+    )
+    (tmp_path / "net").write_text(
+        f"Node_num: 3\tEdge_num: 4\nLink_index\tSource\tDestination\tOSPF\tCapacity(kbps)\n{links}"
+    )
+    (tmp_path / "netTM").write_text("9 3 0 0 0 6 0 0 0\n0 0 3 0 0 0 0 0 0\n")
+    recorded = read_series(tmp_path, "net")
+    tunnels = recorded.tunnels
+    assert tunnels.topology.capacity_bps.tolist() == [1e6] * 4
+    rates = {
+        (int(source), int(target)): recorded.matrices[:, pair].tolist()
+        for pair, (source, target) in enumerate(zip(tunnels.pair_source, tunnels.pair_target, strict=True))
+    }
+    assert rates[0, 1] == pytest.approx([8.0, 0.0])  # 3 x 100 bytes in 300 s
+    assert rates[1, 2] == pytest.approx([16.0, 0.0])
+    assert rates[0, 2] == pytest.approx([0.0, 8.0])
+    for wrong in (
+        "Node_num: 3\n",
+        "Node_num: 3\tEdge_num: 5\nh\n0 0 1 1 5\n",
+        "Node_num: 3\tEdge_num: 1\nh\n0 0 7 1 5\n",
+    ):
+        (tmp_path / "net").write_text(wrong)
+        with pytest.raises(ScenarioError):
+            read_series(tmp_path, "net")
+
+
+def test_drawn_series_repeat_by_seed_swing_by_day_and_can_be_replayed(tmp_path: Path) -> None:
+    network = ring(4).topology
+    drawn = draw_matrices(network, 96, 5)
+    assert np.array_equal(drawn, draw_matrices(network, 96, 5))
+    assert not np.array_equal(drawn, draw_matrices(network, 96, 6))
+    total = drawn.sum(axis=(1, 2))
+    assert total[12:36].mean() > 1.5 * total[60:84].mean()  # the busy and the quiet quarter of the sine
+    write_series(network, drawn, tmp_path, "drawn")
+    steps = online(tmp_path, "--series", "drawn", "--first", 1, "--count", 2, "--json")["steps"]
+    assert [step["index"] for step in steps] == [1, 2]
+    assert all(step["max_utilisation"] >= step["optimum"] * (1 - 1e-6) for step in steps)
+
+
+def test_networks_without_links_and_optima_of_silence_are_told_apart(tmp_path: Path) -> None:
+    write_network(tmp_path)
+    width = len((tmp_path / "week.hist").read_text().split("\n")[0].split())
+    (tmp_path / "week.hist").write_text("\n".join(" ".join(["0"] * width) for _ in range(3)))
+    (tmp_path / "week.opt").write_text("0\n0\n0\n")
+    assert read_series(tmp_path, "week").optimum is not None
+    (file,) = tmp_path.glob("*.json")
+    file.write_text('{"nodes": [{"id": "a"}], "links": []}')
+    (tmp_path / "week.hist").write_text("0\n0\n")
+    with pytest.raises(ScenarioError, match="connects no two nodes"):
+        read_series(tmp_path, "week")
+    file.write_text("[" * 100_000)
+    with pytest.raises(ScenarioError, match="is no network"):
+        read_series(tmp_path, "week")
