@@ -22,6 +22,7 @@ from controller.rule_audit import RuleAudit
 from controller.rules import ETHERTYPE_LLDP
 from controller.settings import ControllerSettings
 from controller.store import Store, read_or_make_secret
+from controller.switch_queues import SwitchQueues
 from controller.switches import Switches
 from controller.telemetry_loop import TelemetryLoop
 from controller.transactions import Transactions
@@ -31,6 +32,7 @@ from topology_sync.probes import PROBE_PROTOCOL, PROBE_TARGET
 
 TRANSACTION_HUNG_S = 120.0
 AUDIT_HUNG_S = 60.0
+QUEUES_HUNG_S = 120.0
 
 
 class Control:
@@ -69,6 +71,16 @@ class Control:
         self.telemetry = TelemetryLoop(settings, self.view, self.switches, self.transactions, discount)
         self.probes = ProbeLoop(settings, secret, self.view, self.switches, self.transactions, discount)
         self.audit = RuleAudit(settings, self.names, self.switches, self.metrics, self.journal)
+        self.queues = SwitchQueues(
+            settings,
+            self.names,
+            self.switches,
+            self.transactions,
+            self.keeper.links,
+            self.metrics,
+            self.journal,
+        )
+        self.transactions.set_weights = self.queues.set_weights
         self.loops = Loops(self.metrics)
 
     def start(self) -> None:
@@ -77,6 +89,7 @@ class Control:
         self.loops.start("upkeep", self.keeper.step, TRANSACTION_HUNG_S)
         self.loops.start("telemetry", self.telemetry.step)
         self.loops.start("probes", self.probes.step)
+        self.loops.start("queues", self.queues.step, QUEUES_HUNG_S)
         self.loops.start("audit", self.audit.step, AUDIT_HUNG_S)
 
     def stop(self) -> None:

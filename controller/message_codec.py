@@ -26,18 +26,20 @@ from controller.rules import (
     PushMpls,
     SetField,
     SetMplsLabel,
+    SetMplsTc,
+    SetQueue,
     ToController,
     ToGroup,
 )
 from controller.update_steps import AddFlow, AddGroup, DeleteFlow, DeleteGroup, Message, ModifyGroup
 
 FULL_COOKIE_MASK = 2**64 - 1
-WHOLE_PACKET = ofproto.OFPCML_NO_BUFFER
-_FULL_IPV4_MASK = "255.255.255.255"
-_EXACT_FIELDS = (
-    *("in_port", "eth_type", "ip_dscp", "ip_proto", "mpls_label", "metadata"),
+EXACT_FIELDS = (
+    *("in_port", "eth_type", "ip_dscp", "ip_proto", "mpls_label", "mpls_tc", "metadata"),
     *("arp_op", "arp_spa", "arp_tpa"),
 )
+WHOLE_PACKET = ofproto.OFPCML_NO_BUFFER
+_FULL_IPV4_MASK = "255.255.255.255"
 _FIELD_BITS: dict[Any, int] = {
     **dict.fromkeys(("eth_src", "eth_dst", "arp_sha", "arp_tha"), 48),
     **dict.fromkeys(("arp_spa", "arp_tpa"), 32),
@@ -55,7 +57,7 @@ class NotOurForm(Exception):  # noqa: N818 - not an error: a rule of a form that
 def encode_match(match: Match) -> Any:
     """An OFPMatch."""
     fields: dict[str, Any] = {}
-    for name in _EXACT_FIELDS:
+    for name in EXACT_FIELDS:
         value = getattr(match, name)
         if value is not None:
             fields[name] = value
@@ -72,7 +74,7 @@ def decode_match(match: Any) -> Match:
         if name == "ipv4_dst":
             address, mask = value if isinstance(value, tuple) else (value, _FULL_IPV4_MASK)
             fields[name] = (address, _length_of(mask))
-        elif name in _EXACT_FIELDS:
+        elif name in EXACT_FIELDS:
             if isinstance(value, tuple):
                 raise NotOurForm(f"masked {name}")
             fields[name] = value
@@ -94,6 +96,10 @@ def _encode_action(action: Action) -> Any:
             return parser.OFPActionPopMpls(ethertype)
         case SetMplsLabel(label):
             return parser.OFPActionSetField(mpls_label=label)
+        case SetMplsTc(traffic_class):
+            return parser.OFPActionSetField(mpls_tc=traffic_class)
+        case SetQueue(queue):
+            return parser.OFPActionSetQueue(queue)
         case ForgetInPort():
             return parser.OFPActionSetField(in_port_nxm=0)  # Open vSwitch lets only this one be written
         case SetField(name, value):
@@ -124,6 +130,10 @@ def _decode_action(action: Any) -> Action:
             return PopMpls(action.ethertype)
         case ofproto.OFPAT_SET_FIELD if action.key == "mpls_label":
             return SetMplsLabel(action.value)
+        case ofproto.OFPAT_SET_FIELD if action.key == "mpls_tc":
+            return SetMplsTc(action.value)
+        case ofproto.OFPAT_SET_QUEUE:
+            return SetQueue(action.queue_id)
         case ofproto.OFPAT_SET_FIELD if action.key == "in_port_nxm" and action.value == 0:
             return ForgetInPort()
         case ofproto.OFPAT_SET_FIELD if action.key in _FIELD_BITS:

@@ -32,6 +32,7 @@ class Match:
     ip_proto: int | None = None
     mpls_label: int | None = None
     metadata: int | None = None
+    mpls_tc: int | None = None
     arp_op: int | None = None
     arp_spa: str | None = None
     arp_tpa: str | None = None
@@ -75,6 +76,20 @@ class SetMplsLabel:
     """Write the label of the outer MPLS header."""
 
     label: int
+
+
+@dataclass(frozen=True)
+class SetMplsTc:
+    """Write the traffic class (three bits, RFC 5462) of the outer MPLS header."""
+
+    traffic_class: int
+
+
+@dataclass(frozen=True)
+class SetQueue:
+    """Wait in this queue of whatever port the packet leaves this switch by."""
+
+    queue: int
 
 
 @dataclass(frozen=True)
@@ -129,6 +144,8 @@ Action: TypeAlias = (
     PushMpls
     | PopMpls
     | SetMplsLabel
+    | SetMplsTc
+    | SetQueue
     | ForgetInPort
     | SetField
     | CopyField

@@ -38,6 +38,8 @@ from controller.rules import (
     RuleSet,
     SetField,
     SetMplsLabel,
+    SetMplsTc,
+    SetQueue,
     ToController,
     ToGroup,
 )
@@ -61,16 +63,25 @@ _ARP_FIELDS: dict[HeaderField, str] = {
 
 @dataclass(frozen=True)
 class Packet:
-    """What the rules can see of a packet.  ``labels`` is its MPLS stack, outermost first; with ``arp`` it is ARP."""
+    """What the rules can see of a packet.
+
+    ``labels`` is its MPLS stack, outermost first, ``traffic_classes`` those of the same headers; with
+    ``arp`` it is ARP.
+    """
 
     ipv4_dst: str = "0.0.0.0"
     ip_dscp: int = 0
     ip_proto: int = 17
     labels: tuple[int, ...] = ()
     inner_type: int = ETHERTYPE_IPV4
+    traffic_classes: tuple[int, ...] = ()
     arp: Arp | None = None
     eth_src: str = "02:00:00:00:00:01"
     eth_dst: str = "02:00:00:00:00:02"
+
+    def __post_init__(self) -> None:
+        missing = len(self.labels) - len(self.traffic_classes)
+        object.__setattr__(self, "traffic_classes", (*self.traffic_classes, *(0,) * missing)[: len(self.labels)])
 
     @property
     def eth_type(self) -> int:
@@ -97,7 +108,8 @@ class Outcome:
 
     ``delivered`` at host port ``port`` of switch ``dpid``, ``controller`` from there, or ``dropped`` there for
     ``reason``. ``hops`` are the links it was sent on, ``labels`` the MPLS stack on each of them, ``cookies`` the flows
-    it met in order.
+    it met in order, ``queues`` per link the queue it was to wait in and the traffic class of its outer label (None:
+    nobody said, no label).
     """
 
     kind: OutcomeKind
@@ -108,6 +120,7 @@ class Outcome:
     labels: tuple[tuple[int, ...], ...] = ()
     cookies: tuple[int, ...] = ()
     reason: str = ""
+    queues: tuple[tuple[int | None, int | None], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -247,6 +260,8 @@ class _Copy:
     hops: tuple[Hop, ...] = ()
     labels: tuple[tuple[int, ...], ...] = ()
     cookies: tuple[int, ...] = ()
+    queues: tuple[tuple[int | None, int | None], ...] = ()
+    queue: int | None = None
 
 
 class _Run:
@@ -297,12 +312,20 @@ class _Run:
         for action in actions:
             match action:
                 case PushMpls():
-                    outer = copy.packet.labels[0] if copy.packet.labels else 0
-                    copy.packet = replace(copy.packet, labels=(outer, *copy.packet.labels))
+                    labels, classes = copy.packet.labels, copy.packet.traffic_classes
+                    outer = (labels[0], classes[0]) if labels else (0, 0)
+                    stack = (outer[0], *labels), (outer[1], *classes)
+                    copy.packet = replace(copy.packet, labels=stack[0], traffic_classes=stack[1])
                 case SetMplsLabel(label):
                     copy.packet = replace(copy.packet, labels=(label, *copy.packet.labels[1:]))
+                case SetMplsTc(traffic_class):
+                    classes = (traffic_class, *copy.packet.traffic_classes[1:])
+                    copy.packet = replace(copy.packet, traffic_classes=classes)
+                case SetQueue(queue):
+                    copy.queue = queue
                 case PopMpls(ethertype):
-                    copy.packet = replace(copy.packet, labels=copy.packet.labels[1:])
+                    classes = copy.packet.traffic_classes[1:]
+                    copy.packet = replace(copy.packet, labels=copy.packet.labels[1:], traffic_classes=classes)
                     if copy.packet.eth_type != ethertype:
                         self._end(copy, "dropped", 0, f"popped to {ethertype:#x}, is {copy.packet.eth_type:#x}")
                         return False
@@ -373,10 +396,13 @@ class _Run:
             self._end(copy, "delivered", port)
         else:
             hops, labels = (*copy.hops, here), (*copy.labels, copy.packet.labels)
-            self._under_way.append(_Copy(there.dpid, there.port, copy.packet, hops, labels, copy.cookies))
+            queues = (*copy.queues, (copy.queue, next(iter(copy.packet.traffic_classes), None)))
+            self._under_way.append(_Copy(there.dpid, there.port, copy.packet, hops, labels, copy.cookies, queues))
 
     def _end(self, copy: _Copy, kind: OutcomeKind, port: int, reason: str = "") -> None:
-        self._outcomes.append(Outcome(kind, copy.dpid, port, copy.packet, copy.hops, copy.labels, copy.cookies, reason))
+        self._outcomes.append(
+            Outcome(kind, copy.dpid, port, copy.packet, copy.hops, copy.labels, copy.cookies, reason, copy.queues)
+        )
 
 
 def _matches(match: Match, packet: Packet, in_port: int, metadata: int) -> bool:
@@ -387,6 +413,7 @@ def _matches(match: Match, packet: Packet, in_port: int, metadata: int) -> bool:
         and match.eth_type in (None, packet.eth_type)
         and match.metadata in (None, metadata)
         and (match.mpls_label is None or packet.labels[:1] == (match.mpls_label,))
+        and (match.mpls_tc is None or packet.traffic_classes[:1] == (match.mpls_tc,))
         and (match.ip_dscp is None or (is_ip and match.ip_dscp == packet.ip_dscp))
         and (match.ip_proto is None or (is_ip and match.ip_proto == packet.ip_proto))
         and (match.ipv4_dst is None or (is_ip and _within(packet.ipv4_dst, *match.ipv4_dst)))

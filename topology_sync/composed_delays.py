@@ -1,9 +1,10 @@
 """The delays of a path put together from those of its links.
 
-All paths over a link share its queue, so a probe of one link tells about all of them: many more samples stand behind
-the tail of a path than if paths were probed one by one.  The delay of a path is the sum of independent draws, one per
-link: the convolution of the links' distributions, computed as a product of Fourier transforms.  (That neighbouring
-queues are independent is Kleinrock's assumption of 1964; every model in this project makes it.)
+All paths over a link share its queue (those of a class, where each has its own), so a probe of one link tells about all
+of them: many more samples stand behind the tail of a path than if paths were probed one by one.  The delay of a path
+is the sum of independent draws, one per link: the convolution of the links' distributions, computed as a product of
+Fourier transforms.  (That neighbouring queues are independent is Kleinrock's assumption of 1964; every model in this
+project makes it.)
 """
 
 from __future__ import annotations
@@ -43,7 +44,12 @@ class ComposedDelays:
             link: [sample for sample in samples if sample.time_s > now_s - delays.window_s]
             for link, samples in delays.links.items()
         }
-        recent = {link: samples for link, samples in recent.items() if samples and samples[-1].time_s > now_s - FRESH_S}
+        newest_s: dict[tuple[int, ...], float] = {}
+        for link, samples in recent.items():
+            if samples:  # any queue of a link tells that it works
+                newest_s[link[:2]] = max(newest_s.get(link[:2], 0.0), samples[-1].time_s)
+        recent = {link: samples for link, samples in recent.items() if newest_s.get(link[:2], 0.0) > now_s - FRESH_S}
+        recent = {link: samples for link, samples in recent.items() if samples}
         differences = {link: pair_differences_s(samples) for link, samples in recent.items()}
         for label, link in own_link.items():
             if link in recent:

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -344,6 +345,41 @@ def test_garbage_on_the_wire_costs_only_its_own_connection(api: httpx.Client, se
     assert not healthy.closed.is_set()
     healthy.close()
     noisy.close()
+
+
+def test_garbage_at_the_api_is_answered_or_dropped(
+    api: httpx.Client, settings: ControllerSettings, place: Path
+) -> None:
+    for noise in (b"\x00\xff" * 1000 + b"\r\n\r\n", b"GET /" + b"a" * 100_000, b"GET / HTTP/9.9\r\n\r\n", b""):
+        with socket.socket(socket.AF_UNIX) as stranger:
+            stranger.connect(str(settings.api_socket))
+            stranger.sendall(noise)
+            stranger.shutdown(socket.SHUT_WR)
+            stranger.settimeout(5)
+            with contextlib.suppress(ConnectionError):
+                stranger.recv(4096)
+    assert api.get("/healthz").json()["ok"] is True
+    assert "Traceback" not in (place / "log").read_text()
+
+
+def test_a_flood_of_connections_ends_without_the_controller(
+    api: httpx.Client, settings: ControllerSettings, process: subprocess.Popen[str]
+) -> None:
+    """Files run out while strangers hold connections; once they have gone, switches are served again."""
+    usual = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+    used = len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (used + 8, usual[1]))
+    try:
+        with contextlib.ExitStack() as stack:
+            for _ in range(30):
+                stack.enter_context(socket.create_connection(("127.0.0.1", settings.openflow_port), 5))
+            time.sleep(0.5)
+    finally:
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, usual)
+    switch = FakeSwitch(settings.openflow_port, 33)
+    eventually(lambda: switch.count(FLOW_MOD) >= STATIC_FLOWS)
+    assert api.get("/healthz").json()["ok"] is True
+    switch.close()
 
 
 def test_events_are_told_as_they_happen(api: httpx.Client, settings: ControllerSettings) -> None:

@@ -23,6 +23,7 @@ def register_bench(group: typer.Typer) -> None:
         ("kill", kill),
         ("failover", failover),
         ("emulator", emulator),
+        ("queue-weights", queue_weights),
     ):
         group.command(name)(_command(choose))
 
@@ -79,6 +80,15 @@ def failover(
     return lambda source, name, seed, progress: measure_failover(source, name, seed, trials, progress)
 
 
+def queue_weights(
+    changes: Annotated[int, typer.Option(min=2, max=500, help="Changes of weights below the link's rate.")] = 20,
+) -> Measurement:
+    """Weights of queues change: do classes get their parts, is a packet lost, does kill -9 of the controller matter?"""
+    from deploy.testbed.measurement.queue_weights import measure_queue_weights
+
+    return lambda source, name, seed, progress: measure_queue_weights(source, name, seed, changes, progress)
+
+
 def emulator() -> Measurement:
     """What the emulated switches can carry, so that a run's load can be judged against it."""
     from deploy.testbed.measurement.emulator_capacity import measure_emulator_capacity
@@ -121,19 +131,17 @@ def _run(measure: Measurement, topology: str, seed: int, report: Path | None, as
     from rich.console import Console
 
     from deploy.testbed.progress import Progress
-    from topology_sync.errors import UnavailableError
+    from topology_sync.output_files import check_output, write_output
     from topology_sync.sources import load_scenario
 
+    if report is not None:
+        check_output(report)
     source = load_scenario(topology)
     signal.signal(signal.SIGTERM, _interrupt)
     result = measure(source, topology, seed, Progress(Console(file=sys.stderr, soft_wrap=True)))
     text = json.dumps(result, indent=1, allow_nan=False)
     if report is not None:
-        try:
-            report.parent.mkdir(parents=True, exist_ok=True)
-            report.write_text(text + "\n")
-        except OSError as error:
-            raise UnavailableError(f"{report}: cannot be written ({error.strerror})") from error
+        write_output(report, text + "\n")
     if as_json:
         typer.echo(text)
     else:
