@@ -328,6 +328,19 @@ def arp_answers(live: Live, asker: int, sender_ip: str, target: int) -> list[dic
 def test_hosts_find_each_other_while_the_controller_is_away(live: Live) -> None:
     """Switches answer ARP for known hosts, but tell nobody about the address that is the asker's own."""
     make_demand(live)
+
+    arp_answers(live, 3, host_ip(3), 7)  # so that this host is known, too
+
+    def answer_each_other(rules: dict[str, Any]) -> bool:
+        return all(
+            any(
+                "OutputBack()" in flow["actions"] and flow["match"].get("arp_tpa") == ip
+                for flow in rules.get(node, {"flows": []})["flows"]
+            )
+            for node, ip in (("s1", host_ip(7)), ("s7", host_ip(1)), ("s3", host_ip(1)))
+        )
+
+    live.controller.wait_for("rules that answer", answer_each_other, path="/api/v1/rules")
     await_protection(live.controller)
     (heard,) = arp_answers(live, 1, host_ip(1), 7)
     live.controller.kill()
