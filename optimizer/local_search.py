@@ -141,6 +141,7 @@ class _Search:
         self.source = MoveSource(self.scenario, self.screen, self.candidates, self.random, self._may_move)
         self.judging = MoveJudging(self.scenario, self.table, self.predictor, self.limits.stop)
         self.start_schedulers = self.schedulers
+        self.mending_steps = itertools.count()
         self.weights = WeightSteps(self.scenario, self.limits.frozen_nodes) if self.limits.queue_weights else None
         self.repaired, unroutable = self._repair()
         stranded = unroutable & dead
@@ -152,6 +153,8 @@ class _Search:
         start_score = Score(predicted_violation(before, full_table), self._max_utilisation(self.start), 0)
         self._take(self.routing, prediction)
         search_deadline = began + self.limits.time_s * (1.0 - PRUNE_TIME_SHARE)
+        if self.limits.max_changes is not None:
+            self._weigh(search_deadline)  # one change for the whole network, before all are spent on paths
         if self.limits.from_balanced and self.violation > 0 and not stranded:
             self._open_balanced()
         self._mend(search_deadline)
@@ -228,17 +231,15 @@ class _Search:
             OPENING_TIME_SHARE * self.limits.time_s,
             self.limits.seed,
             self.limits.single_path,
-            self.limits.max_changes,
+            None if self.limits.max_changes is None else self.limits.max_changes - self._changes(),
         )
         self.source.offer(opening.columns)
         self._take_best(list(opening.routings))
 
     def _mend(self, deadline: float) -> None:
         """Best-improvement descent on the violation score; where single moves fail, a few steps deep."""
-        for step in itertools.count():
-            if not self._worth_mending() or not self.judging.has_time(deadline):
-                return
-            if step % WEIGHTS_EVERY == 0:
+        while self._worth_mending() and self.judging.has_time(deadline):
+            if next(self.mending_steps) % WEIGHTS_EVERY == 0:
                 self._weigh(deadline)
             moves = self.source.off(self._links_that_hurt(), self.routing, deadline)
             if moves and (self._judge_single(moves, deadline) or self._judge_sequence(deadline)):
