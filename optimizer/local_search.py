@@ -498,14 +498,14 @@ class _Search:
 
     def _shake(self) -> None:
         """Lift a few demands off full links and lay them anew in random order."""
+        active = np.nonzero(self.scenario.traffic.rate_bps > 0)[0]
+        if not len(active):
+            return
         utilisation = self.screen.utilisation()
         fullest = int(
             np.argmax(utilisation + 0.02 * utilisation.max(initial=0.0) * self.random.random(len(utilisation)))
         )
         crossing = np.nonzero(self.screen.share[:, fullest] * self.scenario.traffic.rate_bps > 0)[0]
-        active = np.nonzero(self.scenario.traffic.rate_bps > 0)[0]
-        if not len(active):
-            return
         chosen = self.random.permutation(crossing)[:3]
         others = self.random.choice(active, size=min(len(active), 3), replace=False)
         for demand in self.random.permutation(np.unique(np.concatenate([chosen, others]).astype(int))):
