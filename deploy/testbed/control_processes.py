@@ -57,7 +57,7 @@ class ControlProcesses:
     def start_optimizer(self, configuration: Path) -> None:
         """Start the optimizer and wait until it has a snapshot of the network."""
         self._start("optimizer", configuration, before_exec=self._original.enter)
-        self._wait("optimizer", lambda: self._get_optimizer("/readyz").status_code == 200, 30)
+        self._wait("optimizer", lambda: self._get_optimizer("/readyz").status_code == 200, 90)
 
     def state(self) -> NetworkState:
         """The controller's present snapshot."""
