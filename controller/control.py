@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from controller.arp_answers import ANSWER_COOKIE
 from controller.counter_corrections import ProbeDiscount
 from controller.discovery_loop import DiscoveryLoop
 from controller.first_packets import FirstPackets
@@ -46,7 +47,7 @@ class Control:
         self.names = Names(settings)
         self.metrics = Metrics()
         self.journal = Journal()
-        self.switches = Switches(settings, self.metrics, self._rules_known)
+        self.switches = Switches(settings, self.metrics, self.journal, self._rules_known)
         self.view = NetworkView(settings, stored, self.names, self.metrics, self.journal, self._network_changed)
         self.transactions = Transactions(
             stored,
@@ -113,8 +114,8 @@ class Control:
         self.view.fold(event)
         self.discovery.on_port(event)
 
-    def packet_in(self, dpid: int, port: int, frame: bytes, arrived_s: float | None) -> None:
-        """A packet came up."""
+    def packet_in(self, dpid: int, port: int, frame: bytes, arrived_s: float | None, cookie: int) -> None:
+        """A packet came up, sent by the rule with this cookie."""
         kind = ethertype(frame)
         if kind == ETHERTYPE_IPV4 and frame[23:24] == bytes([PROBE_PROTOCOL]) and frame[30:34] == PROBE_TARGET:
             self.metrics.packet_ins.labels("probe").inc()
@@ -124,7 +125,7 @@ class Control:
             self.discovery.on_lldp(dpid, port, frame)
         elif kind == ETHERTYPE_ARP:
             self.metrics.packet_ins.labels("arp").inc()
-            self.hosts.on_arp(dpid, port, frame)
+            self.hosts.on_arp(dpid, port, frame, cookie == ANSWER_COOKIE)
         elif kind == ETHERTYPE_IPV4:
             self.metrics.packet_ins.labels("first_packet").inc()
             self.first_packets.on_ipv4(dpid, port, frame)

@@ -346,7 +346,7 @@ class Transactions:
 
     def _desired(self, intent: NetworkIntent, labels: LabelTable) -> dict[int, RuleSet]:
         """What every switch within reach should have, rules of retained labels included."""
-        compiled = compile_rules(intent)
+        compiled = compile_rules(intent, self._switches.answering)
         retained = self._retained(intent, labels)
         known = self._switches.rules
         return {dpid: _with_retained(rules, known[dpid], retained) for dpid, rules in compiled.items() if dpid in known}

@@ -3,22 +3,28 @@
 A percentile that nobody measured or predicted is taken from an exponential tail through the mean m and the 99th
 percentile q: ``delay(p) = m + (q - m) (-ln(1 - p/100) - 1) / (ln 100 - 1)``, exact for p = 99 and for any delay that is
 a constant plus an exponential.
+
+A predictor errs, so a plan may be scored by what is to be expected of it instead (``GoalTable.uncertainty``): with
+ln(truth / prediction) normal of standard deviation s and x = ln(prediction / goal), a goal that adds 1 + ln(value /
+goal) where it is missed adds Phi(x / s) (1 + x) + s phi(x / s) on average.  So of plans that are predicted to keep
+everything the one with more room, in units of s, scores better.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
+from scipy.special import ndtr
 
 from gnn_model.predictor import Prediction
 from optimizer.settings import ClassGoal
 from topology_sync.network_state import DemandMeasurements
 from topology_sync.scenario import SlaGoal
 from topology_sync.traffic import TrafficMatrix
-from topology_sync.values import BoolArray, FloatArray
+from topology_sync.values import BoolArray, FloatArray, IntArray
 
 GoalKind = Literal["delay", "jitter", "loss"]
 GOAL_KINDS: tuple[GoalKind, ...] = ("delay", "jitter", "loss")
@@ -28,6 +34,10 @@ EXCESS_CAP = 1e4  # a demand that is cut off counts as this many times beyond it
 SMALLEST_GOAL = (1e-6, 1e-6, 1e-4)  # a goal of zero: excess is relative to this (s, s, ratio)
 TAIL_99 = float(np.log(100.0))
 VIOLATION_TOLERANCE = 1e-9
+SURE = 2.5  # standard deviations of a prediction below its goal: kept, for all that the search cares
+
+Uncertainty = tuple[float, float, float]  # of the natural logarithm of predicted delay, jitter and loss
+CERTAIN: Uncertainty = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -50,15 +60,25 @@ class GoalTable:
     """Goals per demand as arrays: ``limit`` [3, demands] in the order of GOAL_KINDS, infinite without a promise.
 
     ``percentile`` [demands] is NaN for the mean; ``weight`` [demands] falls with priority and is 0 without traffic.
+    ``uncertainty``: how far predictions scatter, by kind of goal; 0 takes them at their word.
     """
 
     limit: FloatArray
     percentile: FloatArray
     weight: FloatArray
+    uncertainty: Uncertainty = CERTAIN
 
     def with_headroom(self, headroom_ratio: float) -> GoalTable:
         """Stricter goals: each limit lowered by ``headroom_ratio``."""
-        return GoalTable(self.limit * (1.0 - headroom_ratio), self.percentile, self.weight)
+        return replace(self, limit=self.limit * (1.0 - headroom_ratio))
+
+    def with_uncertainty(self, uncertainty: Uncertainty) -> GoalTable:
+        """The same goals for predictions that scatter so much."""
+        return replace(self, uncertainty=uncertainty)
+
+    def of_demands(self, rows: IntArray) -> GoalTable:
+        """The goals of some demands alone, in the order of ``rows``."""
+        return replace(self, limit=self.limit[:, rows], percentile=self.percentile[rows], weight=self.weight[rows])
 
 
 class Violation(NamedTuple):
@@ -151,6 +171,16 @@ def certain_values(measured: DemandMeasurements, table: GoalTable, tolerance: Me
     return np.stack([np.where(enough, delay, np.nan), np.where(enough, jitter, np.nan), loss])
 
 
+def value_ratios(values: FloatArray, table: GoalTable) -> FloatArray:
+    """Values over their goals, [..., 3, demands]; 0 where unknown or not promised (of a goal of zero: 1 + excess)."""
+    floor = np.array(SMALLEST_GOAL)[:, None]
+    with np.errstate(invalid="ignore"):
+        ratio = 1.0 + (values - table.limit) / np.maximum(table.limit, floor)
+    ratio = np.where(np.isfinite(table.limit), ratio, 0.0)
+    result: FloatArray = np.clip(np.nan_to_num(ratio, nan=0.0, posinf=EXCESS_CAP), 0.0, EXCESS_CAP)
+    return result
+
+
 def excess_ratios(values: FloatArray, table: GoalTable) -> FloatArray:
     """How far beyond each goal, relative to it, [..., 3, demands]; 0 where kept, unknown or not promised."""
     floor = np.array(SMALLEST_GOAL)[:, None]
@@ -176,9 +206,39 @@ def severity(excess: FloatArray) -> FloatArray:
     return result
 
 
+def expected_severity(ratio: FloatArray, uncertainty: Uncertainty) -> FloatArray:
+    """What each goal adds to the violation score on average (module's formula), like ``ratio`` [..., 3, demands]."""
+    spread = np.maximum(np.array(uncertainty), 1e-9)[:, None]
+    room = np.log(np.maximum(ratio, 1e-12)) / spread
+    density = np.exp(-0.5 * room * room) / np.sqrt(2.0 * np.pi)
+    result: FloatArray = np.where(room > -SURE, ndtr(room) * (1.0 + room * spread) + spread * density, 0.0)
+    return result
+
+
+def severity_slopes(ratio: FloatArray, table: GoalTable) -> FloatArray:
+    """How fast each goal's severity grows with the ratio of value and goal, like ``ratio`` [..., 3, demands]."""
+    if not any(table.uncertainty):
+        return np.where(ratio > 1.0, 1.0 / np.maximum(ratio, 1.0), 0.0)
+    spread = np.maximum(np.array(table.uncertainty), 1e-9)[:, None]
+    room = np.log(np.maximum(ratio, 1e-12)) / spread
+    density = np.exp(-0.5 * room * room) / np.sqrt(2.0 * np.pi)
+    result: FloatArray = np.where(room > -SURE, (density / spread + ndtr(room)) / np.maximum(ratio, 1e-12), 0.0)
+    return result
+
+
+def predicted_severity(values: FloatArray, table: GoalTable) -> FloatArray:
+    """What every demand adds to the violation score, [..., demands], for predicted ``values`` [..., 3, demands]."""
+    if any(table.uncertainty):
+        of_goals = expected_severity(value_ratios(values, table), table.uncertainty)
+    else:
+        of_goals = severity(excess_ratios(values, table))
+    result: FloatArray = of_goals.sum(axis=-2) * table.weight
+    return result
+
+
 def predicted_violation(prediction: Prediction, table: GoalTable) -> float:
-    """The violation part of the score of a prediction."""
-    return float(violation_score(excess_ratios(experienced_values(prediction, table), table), table.weight))
+    """The violation part of the score of a prediction: as predicted, or to be expected with ``table.uncertainty``."""
+    return float(predicted_severity(experienced_values(prediction, table), table).sum())
 
 
 def violations(values: FloatArray, table: GoalTable) -> tuple[Violation, ...]:
@@ -206,5 +266,5 @@ def violated_demands(values: FloatArray, table: GoalTable) -> BoolArray:
 
 def is_clear(values: FloatArray, table: GoalTable, clear_ratio: float) -> bool:
     """Whether every demand is below ``clear_ratio`` of each of its goals: the end of a violation."""
-    stricter = GoalTable(table.limit * clear_ratio, table.percentile, table.weight)
+    stricter = replace(table, limit=table.limit * clear_ratio)
     return not bool(violated_demands(values, stricter).any())

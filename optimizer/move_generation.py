@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from optimizer.candidates import CandidatePaths
+from optimizer.cheapest_paths import CheapestPaths
+from optimizer.promise_prices import PromisePrices
 from optimizer.screening import LoadScreen, Move, soft_maximum
-from topology_sync.paths import shortest_path
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
 
 SCREENED_PER_STEP = 240
+ROUGH_FIGURES = 5e7  # moves x demands x links, at most, so that large networks keep to their time
 
 
 @dataclass(eq=False)
@@ -27,9 +30,18 @@ class MoveSource:
     permitted: Callable[[int], bool]
     screened: int = 0
     tabu: set[tuple[int, tuple[int, ...]]] = field(default_factory=set)
+    offered: dict[tuple[int, int], dict[tuple[int, ...], None]] = field(default_factory=dict)
+    prices: PromisePrices | None = None
+    _cheapest: CheapestPaths = field(init=False)
 
-    def off(self, links: Iterable[int], routing: Routing) -> list[Move]:
-        """Every demand on these links to each of its candidate paths and to the one that present load favours."""
+    def __post_init__(self) -> None:
+        self._cheapest = CheapestPaths(self.scenario.topology)
+
+    def off(self, links: Iterable[int], routing: Routing, deadline: float = np.inf) -> list[Move]:
+        """Every demand on these links to each of its candidate paths and to the one that present load favours.
+
+        Demands for which there is no time before ``deadline`` (of the monotonic clock) are left out.
+        """
         rate = self.scenario.traffic.rate_bps
         crossing: dict[int, None] = {}
         for link in links:
@@ -45,22 +57,46 @@ class MoveSource:
         moves: list[Move] = []
         for demand in movable:
             present = routing.paths[demand]
-            options = dict.fromkeys(self.candidates.between(*self.ends(demand)))
-            by_load = self.path_by_load(demand)
-            if by_load is not None:
-                options[by_load] = None
             moves += [
                 Move(demand, (PathShare(path),))
-                for path in options
+                for path in self.options(demand)
                 if (len(present) > 1 or path != present[0].links) and (demand, path) not in self.tabu
             ]
+            if time.monotonic() > deadline:
+                break
         self.screened += len(moves)
         return moves
+
+    def options(self, demand: int) -> tuple[tuple[int, ...], ...]:
+        """The paths that a demand might take: its candidates, columns offered for its ends, what load favours."""
+        ends = self.ends(demand)
+        options = dict.fromkeys(self.candidates.between(*ends))
+        options.update(self.offered.get(ends, {}))
+        by_load = self.path_by_load(demand)
+        if by_load is not None:
+            options[by_load] = None
+        return tuple(options)
+
+    def offer(self, columns: Iterable[tuple[int, tuple[int, ...]]]) -> None:
+        """Take paths (demand, links) of another search as candidates for all demands between the same ends."""
+        for demand, path in columns:
+            self.offered.setdefault(self.ends(demand), {})[path] = None
+
+    def path_by_price(self, demand: int) -> tuple[int, ...] | None:
+        """The path that costs promises least at present, None before anything was predicted."""
+        if self.prices is None:
+            return None
+        source, target = self.ends(demand)
+        usable = self.candidates.usable.for_ends(self.scenario.topology, source, target)
+        return self._cheapest.between(source, target, self.prices.weight_of(demand), usable)
 
     def ranked(self, moves: list[Move]) -> list[Move]:
         """Moves by rough violation score, then by how full the fullest link becomes."""
         if not moves:
             return []
+        roughly_judged = int(ROUGH_FIGURES // max(self.screen.share.size, 1)) + 1
+        if len(moves) > roughly_judged:
+            moves = self.by_load(moves)[:roughly_judged]
         utilisation = self.screen.utilisation_after(moves)
         violation = self.screen.violation_after(moves, utilisation)
         order = np.lexsort((soft_maximum(utilisation), np.round(violation, 9)))
@@ -80,7 +116,7 @@ class MoveSource:
         scale = max(float(self.screen.utilisation().max(initial=0.0)), 1e-9)
         weight = 0.02 + np.minimum(after / scale, 4.0) ** 6
         usable = self.candidates.usable.for_ends(self.scenario.topology, source, target)
-        return shortest_path(self.scenario.topology, source, target, weight.tolist(), usable)
+        return self._cheapest.between(source, target, weight, usable)
 
     def ends(self, demand: int) -> tuple[int, int]:
         """Source and target of a demand."""

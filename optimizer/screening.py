@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gnn_model.predictor import Prediction
-from optimizer.goals import GoalTable, excess_ratios, experienced_values, violation_score
+from optimizer.goals import GoalTable, experienced_values, predicted_severity
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
 from topology_sync.values import FloatArray, IntArray
@@ -51,9 +51,7 @@ class LoadScreen:
         promised = np.isfinite(self.table.limit).any(axis=0) & (self.table.weight > 0)
         self.judged = np.nonzero(promised)[0]
         self._offset = np.zeros((3, len(self.judged)))
-        self._judged_table = GoalTable(
-            self.table.limit[:, self.judged], self.table.percentile[self.judged], self.table.weight[self.judged]
-        )
+        self._judged_table = self.table.of_demands(self.judged)
         rate = traffic.rate_bps
         total = max(float(rate.sum()), 1e-12)
         self._packet_bits = max(float(rate.sum()) / max(float(traffic.packets_per_s.sum()), 1e-12), 1.0)
@@ -67,12 +65,25 @@ class LoadScreen:
         np.add.at(self.share, (flat.path_demand[flat.hop_path], flat.hop_link), flat.share[flat.hop_path])
         self.load_bps = self.scenario.traffic.rate_bps @ self.share
 
+    @property
+    def judged_share(self) -> FloatArray:
+        """``share`` of the demands that are promised something; not to be written to, since it may be no copy."""
+        return self.share if len(self.judged) == len(self.share) else self.share[self.judged]
+
     def row(self, paths: Sequence[PathShare]) -> FloatArray:
         """Share on each link of a demand with these paths, [links]."""
         row = np.zeros(self.scenario.topology.link_count)
         for path in paths:
             row[list(path.links)] += path.share
         return row
+
+    def rows(self, moves: Sequence[Move]) -> FloatArray:
+        """``row`` of every move's paths, [moves, links]."""
+        rows = np.zeros((len(moves), self.scenario.topology.link_count))
+        owner = [index for index, move in enumerate(moves) for path in move.paths for _ in path.links]
+        links = [link for move in moves for path in move.paths for link in path.links]
+        np.add.at(rows, (owner, links), [path.share for move in moves for path in move.paths for _ in path.links])
+        return rows
 
     def apply(self, move: Move) -> None:
         """Carry out a move."""
@@ -87,14 +98,20 @@ class LoadScreen:
     def utilisation_after(self, moves: Sequence[Move]) -> FloatArray:
         """Offered load over capacity after each move alone, [moves, links]."""
         demands = [move.demand for move in moves]
-        rows = np.stack([self.row(move.paths) for move in moves])
-        change = self.scenario.traffic.rate_bps[demands, None] * (rows - self.share[demands])
+        change = self.scenario.traffic.rate_bps[demands, None] * (self.rows(moves) - self.share[demands])
         return (self.load_bps + change) / self.scenario.topology.capacity_bps
+
+    def utilisation_after_all(self, moves: Sequence[Move]) -> FloatArray:
+        """The same after the first move, the first two, and so on, of different demands each, [moves, links]."""
+        demands = [move.demand for move in moves]
+        change = self.scenario.traffic.rate_bps[demands, None] * (self.rows(moves) - self.share[demands])
+        return (self.load_bps + np.cumsum(change, axis=0)) / self.scenario.topology.capacity_bps
 
     def calibrate(self, prediction: Prediction) -> None:
         """Learn the error of the rough figures from the predictor's view of the present routing."""
         if len(self.judged):
-            rough = self._values(self.utilisation()[None], self.share[self.judged].T)[0]
+            figures = tuple(figure[None] for figure in self._per_link(self.utilisation()))
+            rough = _values(figures, self.judged_share.T)[0]
             exact = experienced_values(prediction, self.table)[:, self.judged]
             self._offset = np.nan_to_num(exact - rough, nan=0.0, posinf=0.0, neginf=0.0)
 
@@ -102,20 +119,28 @@ class LoadScreen:
         """Rough violation score after each move alone, [moves]; ``utilisation`` as from ``utilisation_after``."""
         if not len(self.judged):
             return np.zeros(len(moves))
-        values = self._values(utilisation, self.share[self.judged].T)
+        figures = self._per_link_after(utilisation)
+        values = _values(figures, self.judged_share.T)
         moved = np.array([move.demand for move in moves])
         position = np.minimum(np.searchsorted(self.judged, moved), len(self.judged) - 1)
         scored = np.nonzero(self.judged[position] == moved)[0]
         if len(scored):
-            rows = np.stack([self.row(moves[index].paths) for index in scored.tolist()])
-            values[scored, :, position[scored]] = self._own_values(utilisation[scored], rows)
-        return violation_score(excess_ratios(values + self._offset, self._judged_table), self._judged_table.weight)
+            rows = self.rows([moves[index] for index in scored.tolist()])
+            own = _rough(*((figure[scored] * rows).sum(axis=-1) for figure in figures))
+            values[scored, :, position[scored]] = np.stack(own, axis=1)
+        result: FloatArray = predicted_severity(values + self._offset, self._judged_table).sum(axis=-1)
+        return result
 
-    def waiting(self, utilisation: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Mean time at each link (waiting and sending) in seconds and loss, both like ``utilisation``."""
+    def waiting(self, utilisation: FloatArray, link: IntArray | None = None) -> tuple[FloatArray, FloatArray]:
+        """Mean time at each link (waiting and sending) in seconds and loss, both like ``utilisation``.
+
+        ``link`` says which links these are where they are not all, [..., links].
+        """
         topology = self.scenario.topology
-        service_s = self._packet_bits / topology.capacity_bps
-        size = topology.queue_packets + 1.0
+        capacity_bps, size = topology.capacity_bps, topology.queue_packets + 1.0
+        if link is not None:
+            capacity_bps, size = capacity_bps[link], size[link]
+        service_s = self._packet_bits / capacity_bps
         rho = np.clip(utilisation, 1e-9, LARGEST_LOAD)
         rho = np.where(np.abs(rho - 1.0) < 1e-6, 1.0 + 1e-6, rho)
         # rho^-n on the overloaded side keeps the powers finite
@@ -129,25 +154,36 @@ class LoadScreen:
         time = service_s + np.maximum(sojourn - service_s, 0.0) * self._waiting_factor
         return time, loss
 
-    def _values(self, utilisation: FloatArray, share: FloatArray) -> FloatArray:
-        """Rough delay at the percentile, jitter and loss, [moves, 3, demands]; ``share`` [links, demands]."""
-        return np.stack(_rough(*(figure @ share for figure in self._per_link(utilisation))), axis=1)
-
-    def _own_values(self, utilisation: FloatArray, rows: FloatArray) -> FloatArray:
-        """The same for one demand per move, [moves, 3]; ``rows`` [moves, links] is where it goes."""
-        return np.stack(_rough(*((figure * rows).sum(axis=-1) for figure in self._per_link(utilisation))), axis=1)
-
-    def _per_link(self, utilisation: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        """Mean delay, its variance, longest delay and -ln(1 - loss), all like ``utilisation``."""
+    def _per_link(self, utilisation: FloatArray, link: IntArray | None = None) -> tuple[FloatArray, ...]:
+        """Mean delay, its variance, longest delay and -ln(1 - loss), all like ``utilisation``; ``link`` as above."""
         topology = self.scenario.topology
-        time, loss = self.waiting(utilisation)
+        time, loss = self.waiting(utilisation, link)
         longest = (topology.queue_packets + 2.0) * self._packet_bits / topology.capacity_bps + topology.delay_s
         return (
-            time + topology.delay_s,
+            time + (topology.delay_s if link is None else topology.delay_s[link]),
             time * time,
-            np.broadcast_to(longest, time.shape),
+            longest if link is None else longest[link],
             -np.log1p(-np.minimum(loss, 1 - 1e-12)),
         )
+
+    def _per_link_after(self, utilisation: FloatArray) -> tuple[FloatArray, ...]:
+        """The same for each move, [moves, links]: a move changes few links, so only those are computed."""
+        now = self.utilisation()
+        move, link = np.nonzero(utilisation != now)
+        changed = self._per_link(utilisation[move, link], link)
+        figures = []
+        for figure, part in zip(self._per_link(now), changed, strict=True):
+            after = np.tile(figure, (len(utilisation), 1))
+            after[move, link] = part
+            figures.append(after)
+        return tuple(figures)
+
+
+def _values(figures: Sequence[FloatArray], share: FloatArray) -> FloatArray:
+    """Rough delay at the percentile, jitter and loss, [moves, 3, demands]; figures [moves, links], ``share`` [links,
+    demands].
+    """
+    return np.stack(_rough(*(figure @ share for figure in figures)), axis=1)
 
 
 def _rough(delay: FloatArray, variance: FloatArray, longest: FloatArray, lost: FloatArray) -> tuple[FloatArray, ...]:

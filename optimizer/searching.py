@@ -9,6 +9,7 @@ from gnn_model.configurations import rescheduled
 from gnn_model.predictor import Predictor
 from optimizer import records
 from optimizer.candidates import CandidateCache
+from optimizer.exact.warm_up import warm_up
 from optimizer.goals import experienced_values, violated_demands, violations
 from optimizer.history import Decision
 from optimizer.local_search import SearchLimits, SearchResult, search
@@ -73,7 +74,9 @@ def find(
         seed=settings.seed + request.decision,
         queue_weights=settings.queues is not None and settings.queues.change_weights,
         frozen_nodes=frozenset(view.scenario.topology.node_index[name] for name in request.frozen_nodes & known),
+        from_balanced=True,
     )
+    warm_up()  # nothing to do after the first time
     candidates = cache.get(view.scenario.topology, view.usable)
     table = view.table.with_headroom(settings.headroom_ratio)
     rates = view.scenario.traffic.rate_bps

@@ -8,24 +8,25 @@ their sum, so weights stay in the units that the scenario wrote them in.  Only w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from gnn_model.predictor import Prediction
-from optimizer.goals import GoalTable, excess_ratios, experienced_values, severity
+from optimizer.goals import GoalTable, experienced_values
 from topology_sync.scenario import Scenario
-from topology_sync.topology import Scheduler
+from topology_sync.topology import WEIGHTED, Scheduler
 from topology_sync.traffic import TrafficMatrix
 from topology_sync.values import FloatArray
 
-WEIGHTED = ("wfq", "drr")
-LARGEST_FACTOR = 4.0
-FIRST_FACTOR = 2.0
+LARGEST_FACTOR = 2.6
+FIRST_FACTOR = 1.6
 SMALLEST_FACTOR = 1.08
 FINENESS = 1000  # weights are whole multiples of this part of their sum
 LEAST_PARTS = 10  # no step takes a queue below this many of them
+MISSED_PART = 0.05  # of the violation score: a class that adds less is in no need
+MOST_PROPOSALS = 14
 NODES_ALONE = 5  # nodes that are tried alone in one step
 
 Schedulers = tuple[Scheduler, ...]
@@ -41,12 +42,12 @@ class ClassNeeds:
     slack: FloatArray
 
     @classmethod
-    def of(cls, prediction: Prediction, table: GoalTable, traffic: TrafficMatrix) -> ClassNeeds:
-        """Read them off a prediction."""
+    def of(cls, severity: FloatArray, prediction: Prediction, table: GoalTable, traffic: TrafficMatrix) -> ClassNeeds:
+        """Read them off a prediction; ``severity`` [demands] as ``goals.predicted_severity`` has it."""
         values = experienced_values(prediction, table)
-        score = severity(excess_ratios(values, table)).sum(axis=0) * table.weight
         classes = len(traffic.class_names)
-        missed = np.bincount(traffic.traffic_class, weights=score, minlength=classes)
+        missed = np.zeros(classes)
+        np.add.at(missed, traffic.traffic_class, severity)
         with np.errstate(invalid="ignore", divide="ignore"):
             left = np.where(np.isfinite(table.limit) & (table.limit > 0), 1 - values / table.limit, 1.0)
         left = np.where(table.weight > 0, np.nan_to_num(left, nan=1.0, neginf=-1e9).min(axis=0), 1.0)
@@ -59,6 +60,8 @@ class ClassNeeds:
 class WeightSteps:
     """Proposes steps for one scenario; the factor shrinks where none helps and grows again where one does.
 
+    ``exhausted``: steps down to the smallest have failed, one after the other.
+
     ``frozen`` nodes are left alone.  Nodes that may change: weighted, with links going out and at least two queues in
     use by classes with traffic.
     """
@@ -66,10 +69,12 @@ class WeightSteps:
     scenario: Scenario
     frozen: frozenset[int] = frozenset()
     factor: float = FIRST_FACTOR
+    exhausted: bool = False
     nodes: tuple[int, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         topology, traffic = self.scenario.topology, self.scenario.traffic
+        self._start = topology.schedulers
         active = np.unique(traffic.traffic_class[traffic.rate_bps > 0]).tolist()
         self._classes = [(index, traffic.class_names[index]) for index in active]
         self.nodes = tuple(
@@ -81,36 +86,34 @@ class WeightSteps:
             and len({scheduler.queue_of(name) for _, name in self._classes}) > 1
         )
 
-    def proposals(
-        self, schedulers: Schedulers, needs: ClassNeeds, hot_nodes: Sequence[int], network_wide: bool = True
-    ) -> list[Schedulers]:
+    def proposals(self, schedulers: Schedulers, needs: ClassNeeds, hot_nodes: Sequence[int]) -> list[Schedulers]:
         """Schedulers that differ by one step from ``schedulers``, the likeliest first, each of them once.
 
-        ``hot_nodes`` are tried alone, in their order.
+        ``hot_nodes`` are tried alone, in their order.  Of weights that have left those at the start, the way back is
+        tried too, half and whole.
         """
-        missed = [index for index, _ in self._classes if needs.missed[index] > 0]
+        enough = MISSED_PART * float(needs.missed.sum())
+        missed = [index for index, _ in self._classes if needs.missed[index] > enough]
         if not missed or not self.nodes:
             return []
         found: dict[Schedulers, None] = {}
-        if network_wide:
-            for factors in self._directions(missed, needs):
-                found[self._stepped(schedulers, self.nodes, factors)] = None
+        for factors in self._directions(missed, needs):
+            found[self._stepped(schedulers, self.nodes, factors)] = None
+        if schedulers != self._start:  # what earlier routings asked for
+            found[self._between(schedulers, self._start)] = None
+            found[self._start] = None
         alone = [node for node in hot_nodes if node in self.nodes][:NODES_ALONE]
         for node in alone if len(self.nodes) > 1 else ():
             for factors in self._raised(missed):
                 found[self._stepped(schedulers, (node,), factors)] = None
         found.pop(schedulers, None)
-        return list(found)
-
-    @property
-    def begins_anew(self) -> bool:
-        """Whether the next steps are as large as the first, as they are after the smallest failed."""
-        return self.factor == FIRST_FACTOR
+        return list(found)[:MOST_PROPOSALS]
 
     def adapt(self, helped: bool) -> None:
-        """Larger steps after one that helped, else smaller ones."""
+        """Larger steps after one that helped, else smaller ones; after the smallest failed, as at first."""
         factor = self.factor**2 if helped else self.factor**0.5
-        self.factor = FIRST_FACTOR if factor < SMALLEST_FACTOR else min(factor, LARGEST_FACTOR)
+        self.exhausted = factor < SMALLEST_FACTOR
+        self.factor = FIRST_FACTOR if self.exhausted else min(factor, LARGEST_FACTOR)
 
     def _raised(self, missed: Sequence[int]) -> list[dict[int, float]]:
         """Classes that miss goals get more: all of them, and where there are several, each alone."""
@@ -131,6 +134,18 @@ class WeightSteps:
         changed = list(schedulers)
         for node in nodes:
             changed[node] = self._scaled(schedulers[node], factors)
+        return tuple(changed)
+
+    def _between(self, schedulers: Schedulers, start: Schedulers) -> Schedulers:
+        """Half-way back, by factors."""
+        changed = list(schedulers)
+        for node in changed_nodes(start, schedulers):
+            here, there = schedulers[node], start[node]
+            factors = {
+                index: (there.weights[here.queue_of(name)] / here.weights[here.queue_of(name)]) ** 0.5
+                for index, name in self._classes
+            }
+            changed[node] = self._scaled(here, factors)
         return tuple(changed)
 
     def _scaled(self, scheduler: Scheduler, factors: Mapping[int, float]) -> Scheduler:
@@ -164,6 +179,17 @@ def _parts(wanted: FloatArray, present: FloatArray) -> list[int]:
 def changed_nodes(before: Schedulers, after: Schedulers) -> tuple[int, ...]:
     """Nodes whose scheduler is another one."""
     return tuple(node for node, pair in enumerate(zip(before, after, strict=True)) if pair[0] != pair[1])
+
+
+def put_back(before: Schedulers, after: Schedulers) -> Iterator[Schedulers]:
+    """``after`` with changes taken back: all, then those of one node where that makes it fewer changes."""
+    changed = changed_nodes(before, after)
+    if changed:
+        yield before
+    for node in changed if len(changed) > 1 else ():
+        fewer = (*after[:node], before[node], *after[node + 1 :])
+        if weight_changes(before, fewer) < weight_changes(before, after):
+            yield fewer
 
 
 def weight_changes(before: Schedulers, after: Schedulers) -> int:

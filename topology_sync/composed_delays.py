@@ -24,7 +24,7 @@ FEWEST_SAMPLES = 20
 FEWEST_PAIRS = 4
 FRESH_S = 2.0
 """A link whose probes stopped coming back is broken or detoured: then only probes of the paths themselves count."""
-_TAIL = 0.1
+_TAIL, _LARGEST_TAIL, _TAIL_SAMPLES = 0.1, 0.25, 25
 _ROOM = 1.5  # for tails beyond the largest sample
 _LONGEST_PATHS = 4  # links whose largest delays must fit together
 
@@ -122,11 +122,14 @@ class ComposedDelays:
         return scaled
 
     def _mass(self, delay_s: FloatArray) -> FloatArray:
-        """Probability per bin: the (sorted) samples, the upper tenth replaced by an exponential tail of the same mean.
+        """Probability per bin: the (sorted) samples, the upper ones replaced by an exponential tail of the same mean.
 
         That is the form of the tail of a queue's waiting time; it spares the percentile the luck of the largest sample.
+        The mean of a few excesses is as uncertain as one over the root of their number, so where samples are few the
+        tail begins lower: 25 samples, between a tenth and a quarter of all.
         """
-        body = math.ceil((1 - _TAIL) * len(delay_s))
+        tail = min(max(_TAIL, _TAIL_SAMPLES / len(delay_s)), _LARGEST_TAIL)
+        body = math.ceil((1 - tail) * len(delay_s))
         edge_s = float(delay_s[body - 1])
         beyond = delay_s[body:]
         bins = np.minimum((delay_s[:body] / self._bin_s).astype(np.int64), BINS - 1)
@@ -134,7 +137,7 @@ class ComposedDelays:
         if len(beyond):
             excess_s = max(float(beyond.mean()) - edge_s, self._bin_s)
             first = min(int(edge_s / self._bin_s), BINS - 1)
-            tail = np.exp(-np.arange(BINS - first) * (self._bin_s / excess_s))
-            mass[first:] += len(beyond) * tail / tail.sum()
+            falling = np.exp(-np.arange(BINS - first) * (self._bin_s / excess_s))
+            mass[first:] += len(beyond) * falling / falling.sum()
         scaled: FloatArray = mass / mass.sum()
         return scaled

@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from topology_sync.strict_json import JsonObject, shown
-from topology_sync.topology import DISCIPLINES, SCHEDULER_VARIANTS, Scheduler
+from topology_sync.topology import DISCIPLINES, SCHEDULER_VARIANTS, WEIGHTED, Scheduler
 
 NODE_KEYS = ("id", "scheduler", "weights", "class_queues", "variant")
 MAX_QUEUES = 64
+MAX_WEIGHT = 1e9
 
 
 def scheduler_from_json(node: JsonObject) -> Scheduler:
     """The scheduler that a node's entry names, fifo where it names none.  Raises the entry's error."""
     discipline = node.choice("scheduler", DISCIPLINES, default="fifo")
-    weights = node.numbers("weights", 0, 1e9, above=True) if node.has("weights") else ()
+    weights = node.numbers("weights", 0, MAX_WEIGHT, above=True) if node.has("weights") else ()
     queues: tuple[tuple[str, int], ...] = ()
     if node.has("class_queues"):
         raw = node.need("class_queues")
@@ -22,7 +23,7 @@ def scheduler_from_json(node: JsonObject) -> Scheduler:
         queues = tuple((name, entries.integer(name, 0, MAX_QUEUES - 1)) for name in entries.data)
     if len(weights) > MAX_QUEUES:
         node.fail("weights", f"has {len(weights)} queues", f"give at most {MAX_QUEUES}")
-    if discipline in ("wfq", "drr"):
+    if discipline in WEIGHTED:
         if not weights:
             node.fail("weights", "is missing", f"{discipline} needs one weight per queue")
         beyond = next((name for name, queue in queues if queue >= len(weights)), None)

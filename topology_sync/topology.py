@@ -12,6 +12,8 @@ from topology_sync.values import ArrayValue, FloatArray, IntArray, float_array, 
 
 Discipline = Literal["fifo", "strict", "wfq", "drr"]
 DISCIPLINES: tuple[Discipline, ...] = ("fifo", "strict", "wfq", "drr")
+WEIGHTED: tuple[Discipline, ...] = ("wfq", "drr")
+"""Disciplines that serve each queue by its weight."""
 SchedulerVariant = Literal["standard", "datanet"]
 SCHEDULER_VARIANTS: tuple[SchedulerVariant, ...] = ("standard", "datanet")
 DEFAULT_QUEUE_PACKETS = 32

@@ -88,6 +88,13 @@ def bench_command(
         list[str] | None, typer.Option(metavar="KEY", help="Of topohub, e.g. sndlib/nobel-us; else those held out.")
     ] = None,
     questions: Annotated[int, typer.Option(min=1, help="Per network.")] = 2,
+    first: Annotated[
+        int, typer.Option(min=0, help="Number of the first question: later ones are other questions.")
+    ] = 0,
+    changes: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Allow this part of the changes that plain descent makes; else any number."),
+    ] = None,
     time_limit: Annotated[list[float] | None, typer.Option(min=0.01, help="Seconds; else 0.2, 1 and 3.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Of the searches.")] = 2,
     method: Annotated[list[str] | None, typer.Option(help="Else all.")] = None,
@@ -106,6 +113,7 @@ def bench_command(
 
     from gnn_model.analytic import AnalyticPredictor
     from gnn_model.packet_simulator.simulator import PacketSimulator
+    from optimizer.exact.warm_up import warm_up
     from optimizer.rl import evaluation
     from optimizer.rl.model_file import SHIPPED, load_policy
     from topology_sync.errors import InputError
@@ -117,9 +125,10 @@ def bench_command(
     torch.set_num_threads(1)
     policy, _ = load_policy(weights or SHIPPED)
     limits = sorted(time_limit or (0.2, 1.0, 3.0))
-    chosen = evaluation.trials(network or evaluation.HELD_OUT, questions, methods, limits, seeds)
+    chosen = evaluation.trials(network or evaluation.HELD_OUT, questions, methods, limits, seeds, changes, first)
     results = evaluation.Results(out)
     judge = AnalyticPredictor()
+    warm_up()
 
     def report(line: str) -> None:
         typer.echo(line, err=True)
@@ -160,13 +169,19 @@ def _report(row: Row) -> None:
 def _table(rows: list[dict[str, Any]]) -> str:
     lines = [
         f"{'limit s':>7} {'method':14} {'trials':>6} {'violated':>9} {'simulated':>10} {'answered':>9} {'max util':>9}"
-        f" {'changed':>8} {'seconds':>8} {'better':>7} {'worse':>6} {'sign test':>10}"
+        f" {'changed':>8} {'seconds':>8} {'better / worse than search':>27} {'than untrained':>20}"
     ]
     for row in rows:
         simulated = "-" if row["simulated_violated"] is None else f"{row['simulated_violated']:.2f}"
+        search = f"{row['better']} / {row['worse']} (p {row['sign_test']:.3f})"
+        untrained = (
+            "-"
+            if row["untrained_better"] is None
+            else f"{row['untrained_better']} / {row['untrained_worse']} (p {row['untrained_sign_test']:.3f})"
+        )
         lines.append(
             f"{row['time_limit_s']:7g} {row['method']:14} {row['trials']:6} {row['violated']:9.2f} {simulated:>10}"
             f" {row['answered']:9.0%} {row['max_utilisation']:9.3f} {row['changed']:8.1f} {row['seconds']:8.2f}"
-            f" {row['better']:7} {row['worse']:6} {row['sign_test']:10.3f}"
+            f" {search:>27} {untrained:>20}"
         )
     return "\n".join(lines)

@@ -28,6 +28,7 @@ from topology_sync.values import BoolArray, FloatArray
 MAXIMUM_WEIGHT = 0.1
 CHANGE_WEIGHT = 0.002
 FAR_MOVES = 3
+LEAST_CHANGES = 2
 Policy = Callable[[Sequence[PolicyInput]], Scores]
 
 
@@ -144,6 +145,12 @@ def greedy_descent(task: Task, predictor: Predictor, steps: int) -> Routing:
         if rerouting.score.better_than(best):
             best, best_routing = rerouting.score, rerouting.routing
     return best_routing
+
+
+def within_changes(task: Task, predictor: Predictor, part: float, steps: int) -> Task:
+    """The same task with fewer changes than plain descent makes: ``part`` of them, and no fewer than LEAST_CHANGES."""
+    made = greedy_descent(task, predictor, steps).changed_demands(task.scenario.routing)
+    return replace(task, max_changes=max(round(part * len(made)), LEAST_CHANGES))
 
 
 def _options(reroutings: Sequence[Rerouting], alive: BoolArray) -> tuple[list[int], list[list[Move]]]:

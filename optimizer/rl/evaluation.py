@@ -24,8 +24,9 @@ from gnn_model.predictor import Predictor
 from optimizer.candidates import CandidatePaths, UsableLinks
 from optimizer.goals import GoalTable, experienced_values, goal_table, violated_demands
 from optimizer.local_search import SearchLimits, SearchResult, search
-from optimizer.rl.environment import Policy
+from optimizer.rl.environment import Policy, within_changes
 from optimizer.rl.proposer import RankPolicy, TurnSettings, UniformPolicy, policy_search
+from optimizer.rl.training import task_of
 from optimizer.rl.training_scenarios import Question, question_on
 from topology_sync.errors import InputError
 from topology_sync.routing import PathShare, Routing
@@ -33,8 +34,17 @@ from topology_sync.scenario import Scenario
 from topology_sync.sources import load_scenario
 
 FORMAT = "routewright-bench-rl/1"
-Method = Literal["shortest-path", "local-search", "policy-alone", "policy", "rank", "random"]
-METHODS: tuple[Method, ...] = ("shortest-path", "local-search", "policy-alone", "policy", "rank", "random")
+Method = Literal["shortest-path", "local-search", "policy-alone", "rank-alone", "policy", "rank", "random"]
+METHODS: tuple[Method, ...] = (
+    "shortest-path",
+    "local-search",
+    "policy-alone",
+    "rank-alone",
+    "policy",
+    "rank",
+    "random",
+)
+UNTRAINED: dict[Method, Method] = {"policy": "rank", "policy-alone": "rank-alone"}
 HELD_OUT = (
     "sndlib/polska",
     "sndlib/nobel-us",
@@ -55,6 +65,7 @@ DEMANDS_PER_NODE = (8, 20)
 LOADS = (1.0, 1.7)
 SLACK = (1.0, 1.05)
 WARM_UP_S = 0.3
+DESCENT_STEPS = 64  # of the plain descent whose number of changes is the measure of a limit
 SIMULATED_ERROR = 0.01
 SIMULATED_HOPS = 10_000_000
 
@@ -68,21 +79,29 @@ class Trial:
     method: Method
     time_limit_s: float
     seed: int
+    changes_part: float | None = None  # of the changes that plain descent makes: what is allowed; None: any number
 
     @property
     def key(self) -> str:
         """What names the trial in the file of results."""
-        return f"{self.network}#{self.question} {self.method} {self.time_limit_s:g} s seed {self.seed}"
+        limited = "" if self.changes_part is None else f" {self.changes_part:g} of the changes"
+        return f"{self.network}#{self.question} {self.method} {self.time_limit_s:g} s seed {self.seed}{limited}"
 
 
 def trials(
-    networks: Sequence[str], questions: int, methods: Sequence[Method], limits_s: Sequence[float], seeds: int
+    networks: Sequence[str],
+    questions: int,
+    methods: Sequence[Method],
+    limits_s: Sequence[float],
+    seeds: int,
+    changes_part: float | None = None,
+    first: int = 0,
 ) -> list[Trial]:
     """Every combination, methods side by side; shortest paths need neither time nor seed."""
     return [
-        Trial(network, question, method, limit, seed)
+        Trial(network, question, method, limit, seed, changes_part)
         for network in networks
-        for question in range(questions)
+        for question in range(first, first + questions)
         for limit in limits_s
         for seed in range(1, seeds + 1)
         for method in methods
@@ -104,10 +123,19 @@ def held_out_question(network: str, number: int, predictor: Predictor) -> Questi
     raise InputError(network, f"no question in {MOST_TRIES} tries", "name another network")
 
 
-def run_trial(trial: Trial, question: Question, predictor: Predictor, policy: Policy) -> dict[str, Any]:
+def changes_allowed(question: Question, part: float | None, predictor: Predictor) -> int | None:
+    """How many demands may change: ``part`` of those that plain descent changes; None: any number."""
+    if part is None:
+        return None
+    return within_changes(task_of(question), predictor, part, DESCENT_STEPS).max_changes
+
+
+def run_trial(
+    trial: Trial, question: Question, predictor: Predictor, policy: Policy, max_changes: int | None = None
+) -> dict[str, Any]:
     """What a method finds: scores, counts and the paths it changed."""
     scenario, table = question.scenario, question.table
-    result = _solve(trial, question, predictor, policy)
+    result = _solve(trial, question, predictor, policy, max_changes)
     routing = scenario.routing if result is None else result.routing
     prediction = predictor.predict(scenario.with_routing(routing))
     changed = routing.changed_demands(scenario.routing)
@@ -119,6 +147,7 @@ def run_trial(trial: Trial, question: Question, predictor: Predictor, policy: Po
         "time_limit_s": trial.time_limit_s,
         "seed": trial.seed,
         "demands": scenario.traffic.demand_count,
+        "max_changes": max_changes,
         "seconds": 0.0 if result is None else result.seconds,
         "judged": 0 if result is None else result.routings_judged,
         "violation": None if result is None else result.score.violation,
@@ -130,18 +159,20 @@ def run_trial(trial: Trial, question: Question, predictor: Predictor, policy: Po
     }
 
 
-def _solve(trial: Trial, question: Question, predictor: Predictor, policy: Policy) -> SearchResult | None:
+def _solve(
+    trial: Trial, question: Question, predictor: Predictor, policy: Policy, max_changes: int | None
+) -> SearchResult | None:
     scenario, table = question.scenario, question.table
     # every trial finds its candidate paths anew: that is part of what a search costs
     candidates = CandidatePaths(scenario.topology, UsableLinks.all_of(scenario.topology))
-    limits = SearchLimits(trial.time_limit_s, seed=trial.seed)
+    limits = SearchLimits(trial.time_limit_s, max_changes, seed=trial.seed, from_balanced=True)
     if trial.method == "shortest-path":
         return None
     if trial.method == "local-search":
         return search(scenario, table, predictor, candidates, limits)
-    proposers: dict[str, Policy] = {"rank": RankPolicy(), "random": UniformPolicy()}
-    chosen = proposers.get(trial.method, policy)
-    turns = TurnSettings(finish=trial.method != "policy-alone")
+    proposers: dict[str, Policy] = {"policy": policy, "rank": RankPolicy(), "random": UniformPolicy()}
+    chosen = proposers[trial.method.removesuffix("-alone")]
+    turns = TurnSettings(finish=not trial.method.endswith("-alone"))
     return policy_search(scenario, table, predictor, candidates, limits, chosen, turns)
 
 
@@ -203,7 +234,9 @@ def measure(
             warm_up = dataclasses.replace(missing[0], method=method, time_limit_s=WARM_UP_S)
             run_trial(warm_up, questions.get(warm_up.network, warm_up.question), predictor, policy)
     for trial in missing:
-        results.keep(run_trial(trial, questions.get(trial.network, trial.question), predictor, policy))
+        question = questions.get(trial.network, trial.question)
+        allowed = questions.changes_allowed(trial.changes_part)
+        results.keep(run_trial(trial, question, predictor, policy, allowed))
         report(trial.key)
 
 
@@ -230,42 +263,44 @@ class _Questions:
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
         self._last: tuple[str, int, Question] | None = None
+        self._allowed: dict[float | None, int | None] = {}
 
     def get(self, network: str, number: int) -> Question:
         """The question of that number on that network."""
         if self._last is None or self._last[:2] != (network, number):
             self._last = (network, number, held_out_question(network, number, self._predictor))
+            self._allowed = {}
         return self._last[2]
+
+    def changes_allowed(self, part: float | None) -> int | None:
+        """How many demands may change in the question last asked for."""
+        assert self._last is not None
+        if part not in self._allowed:
+            self._allowed[part] = changes_allowed(self._last[2], part, self._predictor)
+        return self._allowed[part]
 
 
 def summary(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Per time limit and method what is left, and how it compares with the local search on the same question and seed.
+    """Per time limit and method what is left, and how it compares on the same question and seed.
 
-    ``sign_test`` is the two-sided probability that so uneven a count of better and worse comes of chance.
+    ``better``, ``worse`` count trials against the local search, ``untrained_...`` the trained policy against the
+    ranking that it started from.  ``sign_test`` is the two-sided probability that so uneven a count comes of chance.
     """
     records = list(records)
-    shortest = [record for record in records if record["method"] == "shortest-path"]
     rows = []
     for limit in sorted({record["time_limit_s"] for record in records if record["method"] != "shortest-path"}):
         for method in METHODS:
-            mine = [r for r in records if r["method"] == method and r["time_limit_s"] == limit]
-            mine = shortest if method == "shortest-path" else mine
+            mine = [
+                record
+                for record in records
+                if record["method"] == method and (record["time_limit_s"] == limit or method == "shortest-path")
+            ]
             if not mine:
                 continue
-            other = {
-                (r["network"], r["question"], r["seed"]): r
-                for r in records
-                if r["method"] == "local-search" and r["time_limit_s"] == limit
-            }
-            pairs = [
-                (record, other[place])
-                for record in mine
-                if (place := (record["network"], record["question"], record["seed"])) in other
-                and method not in ("shortest-path", "local-search")
-            ]
-            better = sum(_rank(a) < _rank(b) for a, b in pairs)
-            worse = sum(_rank(a) > _rank(b) for a, b in pairs)
             simulated = [record["simulated_violated"] for record in mine]
+            compared = method not in ("shortest-path", "local-search")
+            better, worse = _compared(mine, records if compared else [], "local-search")
+            untrained = _compared(mine, records, UNTRAINED[method]) if method in UNTRAINED else None
             rows.append(
                 {
                     "time_limit_s": limit,
@@ -280,9 +315,23 @@ def summary(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
                     "better": better,
                     "worse": worse,
                     "sign_test": _sign_test(better, worse),
+                    "untrained_better": None if untrained is None else untrained[0],
+                    "untrained_worse": None if untrained is None else untrained[1],
+                    "untrained_sign_test": None if untrained is None else _sign_test(*untrained),
                 }
             )
     return rows
+
+
+def _compared(mine: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]], other: str) -> tuple[int, int]:
+    """How many of these trials left less, and how many left more, than another method on the same question."""
+
+    def place(record: dict[str, Any]) -> tuple[Any, ...]:
+        return tuple(record[name] for name in ("network", "question", "seed", "time_limit_s"))
+
+    others = {place(record): _rank(record) for record in records if record["method"] == other}
+    pairs = [(_rank(record), others[place(record)]) for record in mine if place(record) in others]
+    return sum(a < b for a, b in pairs), sum(a > b for a, b in pairs)
 
 
 def _rank(record: dict[str, Any]) -> float:

@@ -43,6 +43,8 @@ DEMAND_FEATURES = (
     "bottleneck_utilisation",
     "movable",
     "changed",
+    "served_later",
+    "queue_share",
 )
 MOVE_FEATURES = (
     "log_rank",
@@ -53,11 +55,13 @@ MOVE_FEATURES = (
     "hops_change",
     "back_to_start",
     "by_changed_demand",
+    "changes_left",
 )
 GLOBAL_FEATURES = ("violation_to_first", "maximum_to_first", "steps_left", "violated_share", "log_violation", "maximum")
 
 SingleArray = npt.NDArray[np.float32]
 LOG_LIMIT = 3.0
+MANY_CHANGES = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,6 +165,7 @@ def _demand_features(rerouting: Rerouting, hop_demand: IntArray, hop_link: IntAr
     changed = np.zeros(count)
     changed[list(rerouting.changed)] = 1.0
     severity = rerouting.severity
+    served_later, queue_share = _queues(rerouting)
     return np.stack(
         [
             np.clip(np.log(np.maximum(rate, 1e-12) / bottleneck), -12.0, 3.0) / 4,
@@ -173,9 +178,29 @@ def _demand_features(rerouting: Rerouting, hop_demand: IntArray, hop_link: IntAr
             np.minimum(fullest, 4.0),
             rerouting.task.movable.astype(np.float64),
             changed,
+            served_later,
+            queue_share,
         ],
         axis=1,
     )
+
+
+def _queues(rerouting: Rerouting) -> tuple[FloatArray, FloatArray]:
+    """How late strict priority serves each demand (0 first or never, 1 last) and its queue's part of the weights.
+
+    Both as the node says where the demand enters: networks have one way of scheduling as a rule.
+    """
+    topology, traffic = rerouting.task.scenario.topology, rerouting.task.scenario.traffic
+    later = np.zeros((topology.node_count, len(traffic.class_names)))
+    share = np.ones_like(later)
+    for node, scheduler in enumerate(topology.schedulers):
+        for index, name in enumerate(traffic.class_names):
+            queue = scheduler.queue_of(name)
+            if scheduler.discipline == "strict":
+                later[node, index] = queue / max(scheduler.queue_count - 1, 1)
+            elif scheduler.weights:
+                share[node, index] = scheduler.weights[queue] / sum(scheduler.weights)
+    return later[traffic.source, traffic.traffic_class], share[traffic.source, traffic.traffic_class]
 
 
 def _links_of(moves: Sequence[Move]) -> tuple[IntArray, IntArray]:
@@ -210,9 +235,17 @@ def _move_features(rerouting: Rerouting, moves: Sequence[Move], lengths: IntArra
             (lengths - old.sum(axis=1)) / 4,
             [float(move.paths == start[move.demand]) for move in moves],
             [float(move.demand in rerouting.changed) for move in moves],
+            np.full(len(moves), _changes_left(rerouting)),
         ],
         axis=1,
     )
+
+
+def _changes_left(rerouting: Rerouting) -> float:
+    """How many more demands may leave their paths, on a scale that ends at MANY_CHANGES."""
+    limit = rerouting.task.max_changes
+    left = MANY_CHANGES if limit is None else min(max(limit - len(rerouting.changed), 0), MANY_CHANGES)
+    return float(np.log1p(left) / np.log1p(MANY_CHANGES))
 
 
 def _rank(first: FloatArray, second: FloatArray) -> FloatArray:

@@ -1,4 +1,6 @@
-"""The plots of docs/rl.md: ``python -m optimizer.rl.plots curve CURVE.jsonl OUT.svg``, or ``bench RESULTS.json``."""
+"""The plots and tables of docs/rl.md, by ``python -m optimizer.rl.plots``: ``curve CURVE.jsonl OUT.svg``,
+``bench RESULTS.json OUT.svg`` and ``table RESULTS.json``.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +23,7 @@ SMOOTHED_OVER = 15
 COLOURS = {
     "local-search": "tab:blue",
     "policy-alone": "tab:grey",
+    "rank-alone": "tab:brown",
     "policy": "tab:red",
     "rank": "tab:orange",
     "random": "tab:green",
@@ -28,6 +31,7 @@ COLOURS = {
 NAMES = {
     "local-search": "local search",
     "policy-alone": "policy alone",
+    "rank-alone": "untrained ranking alone",
     "policy": "trained policy + local search",
     "rank": "untrained ranking + local search",
     "random": "random proposer + local search",
@@ -86,6 +90,30 @@ def draw_bench(records: list[dict[str, Any]], path: Path) -> None:
     plt.close(figure)
 
 
+def table_text(records: list[dict[str, Any]]) -> str:
+    """The figures of a bench as a Markdown table."""
+    lines = [
+        "| limit s | method | questions | violated left | in the simulator | answered | maximum utilisation | changed"
+        " | better / worse than search | than untrained |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in summary(records):
+        simulated = "-" if row["simulated_violated"] is None else f"{row['simulated_violated']:.2f}"
+        lines.append(
+            f"| {row['time_limit_s']:g} | {row['method']} | {row['trials']} | {row['violated']:.2f} | {simulated}"
+            f" | {row['answered']:.0%} | {row['max_utilisation']:.3f} | {row['changed']:.1f}"
+            f" | {_against(row, '')} | {_against(row, 'untrained_')} |"
+        )
+    return "\n".join(lines)
+
+
+def _against(row: dict[str, Any], prefix: str) -> str:
+    better, worse, chance = (row[prefix + name] for name in ("better", "worse", "sign_test"))
+    if better is None or row["method"] in ("shortest-path", "local-search"):
+        return "-"
+    return f"{better} / {worse} (p {chance:.2g})"
+
+
 def _smooth(values: Any) -> Any:
     """Mean of the last few."""
     total = np.cumsum(np.concatenate([[0.0], values]))
@@ -95,9 +123,11 @@ def _smooth(values: Any) -> Any:
 
 
 if __name__ == "__main__":
-    kind, source, target = sys.argv[1:]
+    kind, source, *target = sys.argv[1:]
     text = Path(source).read_text("utf-8")
     if kind == "curve":
-        draw_curve([json.loads(line) for line in text.splitlines()], Path(target))
+        draw_curve([json.loads(line) for line in text.splitlines()], Path(target[0]))
+    elif kind == "bench":
+        draw_bench(json.loads(text)["records"], Path(target[0]))
     else:
-        draw_bench(json.loads(text)["records"], Path(target))
+        print(table_text(json.loads(text)["records"]))

@@ -4,7 +4,8 @@ Per round every demand reads the links on its way and every link reads its deman
 and its two nodes, which read their links.  A move's score is a small network of its demand and of the links of its new
 path.  Only sums, means and maxima over sets: relabelling nodes, links, demands or moves relabels the scores.  To the
 learned score the rank that the rough queue model gives the move is added, so that training starts from the order that
-the local search goes by (residual policy learning, Silver et al., arXiv 1812.06298).
+the local search goes by (residual policy learning, Silver et al., arXiv 1812.06298); and a weighted sum of what
+is told of the move and its demand, which learns from few episodes.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ SMALL_START = 0.01
 class PolicyConfig:
     """Size of the network."""
 
-    width: int = 32
-    rounds: int = 2
+    width: int = 24
+    rounds: int = 1
 
 
 class PolicyBatch(NamedTuple):
@@ -116,6 +117,8 @@ class PathPolicy(nn.Module):
         self.node_encoders = nn.ModuleList(_two_layers(2 * width, width, width) for _ in range(self.config.rounds))
         self.link_updates = nn.ModuleList(_two_layers(4 * width, width, width) for _ in range(self.config.rounds))
         self.move_score = _two_layers(3 * width + len(MOVE_FEATURES), 2 * width, 1)
+        self.move_direct = nn.Linear(len(DEMAND_FEATURES) + len(MOVE_FEATURES), 1, bias=False)
+        nn.init.zeros_(self.move_direct.weight)
         self.rank_weight = nn.Parameter(torch.tensor(FIRST_RANK_WEIGHT))
         self.critic = _two_layers(3 * width + len(GLOBAL_FEATURES), 2 * width, 1)
         for head in (self.move_score, self.critic):
@@ -139,7 +142,8 @@ class PathPolicy(nn.Module):
             ],
             dim=1,
         )
-        logit = self.move_score(features)[:, 0] - self.rank_weight * batch.moves[:, RANK]
+        told = torch.cat([batch.demands.index_select(0, batch.move_demand), batch.moves], dim=1)
+        logit = (self.move_score(features) + self.move_direct(told))[:, 0] - self.rank_weight * batch.moves[:, RANK]
         return Scores(logit, batch.move_input, self._value(batch, link, demand))
 
     def _states(self, batch: PolicyBatch) -> tuple[Tensor, Tensor]:

@@ -29,8 +29,8 @@ class PpoSettings:
     clip: float = 0.2
     value_weight: float = 0.5
     entropy_weight: float = 0.003
-    learning_rate: float = 2e-3
-    epochs: int = 3
+    learning_rate: float = 3e-3
+    epochs: int = 2
     minibatch: int = 64
     gradient_limit: float = 0.5
     largest_divergence: float = 0.05  # an epoch that moved the policy further than this is the update's last

@@ -1,10 +1,12 @@
 """The policy as a proposer inside the search: it proposes, the predictor judges, the local search finishes.
 
-While goals are missed, episodes of the policy and runs of the local search take turns: the policy moves several
-demands in a row, through worse routings too, and the search descends from the best that came of it, or where nothing
-better came of it, from the best place some moves away.  Once everything is kept the local search has the rest of the
-time, and what need not have changed is put back.  Same outward behaviour as ``local_search.search``: never worse than
-the start in the predictor's eyes, and only its verdict counts.
+The local search begins, from the routing that is exact about utilisation where it may.  While goals are missed,
+episodes of the policy and runs of the local search take turns: the policy moves several demands in a row, through worse
+routings too, and the search descends from the best that came of it, or where nothing better came of it, from the best
+place some moves away.  Where changes are limited every other turn begins at the start again, since the changes spent
+are what the best routing is stuck with.  Once everything is kept the local search has the rest of the time, and what
+need not have changed is put back.  Same outward behaviour as ``local_search.search``: never worse than the start in the
+predictor's eyes, and only its verdict counts.
 """
 
 from __future__ import annotations
@@ -39,14 +41,15 @@ class TurnSettings:
     """How policy and local search share the time.
 
     A first greedy episode, later up to ``episodes`` side by side, as many as ``STEPS`` moves leave time for; a turn of
-    the policy ends after ``policy_part`` of the time, one of the search after ``search_part``.  ``search_first``: the
-    search begins.  ``finish`` False leaves the local search out: what the policy reaches alone.
+    the policy ends after ``policy_part`` of the time, one of the search after ``search_part``; where any number of
+    demands may change the first one, which begins at the balanced routing, only after ``opening_part``.  ``finish``
+    False leaves the local search out: what the policy reaches alone.
     """
 
     episodes: int = 6
     policy_part: float = 0.3
     search_part: float = 0.15
-    search_first: bool = False
+    opening_part: float = 0.5
     finish: bool = True
 
 
@@ -115,7 +118,7 @@ class _PolicySearch:
     def run(self) -> SearchResult:
         began = time.monotonic()
         self.deadline = began + self.limits.time_s
-        opening = self._search(self.scenario.routing, self.limits.max_changes, 0.0)
+        opening = self._search(self.scenario.routing, self.limits.max_changes, 0.0, False)
         self.task = self._task(opening)
         self.routing, self.score = opening.routing, replace_changes(opening.score, 0)
         self._take_turns()
@@ -127,8 +130,10 @@ class _PolicySearch:
     def _take_turns(self) -> None:
         generator = torch.Generator().manual_seed(self.limits.seed % LARGEST_TORCH_SEED)
         turn_s = self.turns.search_part * self.limits.time_s
-        if self.turns.finish and self.turns.search_first:
-            self._descend(self.routing, turn_s)
+        if self.turns.finish:
+            balanced = self.limits.from_balanced
+            part = self.turns.opening_part if balanced and self.limits.max_changes is None else self.turns.search_part
+            self._descend(self.routing, part * self.limits.time_s, balanced)
         while self.score.violation > 0 and time.monotonic() < self.deadline:
             before = self.score
             far = self._propose(generator)
@@ -140,16 +145,18 @@ class _PolicySearch:
             self.turn += 1
 
     def _propose(self, generator: torch.Generator) -> Routing | None:
-        """Let the policy act from the best routing so far and keep the best that comes of it; the best some way off."""
+        """Let the policy act from the best routing so far, or where changes are limited from the start every other
+        time, and keep the best that comes of it; returns the best some way off.
+        """
+        anew = self.limits.max_changes is not None and self.turn % 2 == 0
+        begin = self.task.scenario.routing if anew else self.routing
         part_s = self.turns.policy_part * self.limits.time_s
         deadline = min(self.deadline, time.monotonic() + part_s)
         count, greedy = 1, 1
         if self.turn:
             fitting = part_s / max(STEPS * self.seconds_per_step, 1e-9)
             count, greedy = int(np.clip(fitting, 1, self.turns.episodes)), 0
-        run = run_episodes(
-            self.task, self.predictor, self.policy, self.routing, count, STEPS, generator, greedy, deadline
-        )
+        run = run_episodes(self.task, self.predictor, self.policy, begin, count, STEPS, generator, greedy, deadline)
         self.seconds_per_step = run.seconds_per_step
         self.judged += len(run.inputs) + 1
         self.screened += sum(len(item.moves) for item in run.inputs)
@@ -158,7 +165,7 @@ class _PolicySearch:
                 self.routing, self.score = routing, score
         return run.far[int(np.argmin(run.far_cost))]
 
-    def _descend(self, start: Routing, time_s: float) -> None:
+    def _descend(self, start: Routing, time_s: float, balanced: bool = False) -> None:
         """Local search from a routing; what is better than the best so far is kept."""
         time_s = min(time_s, self.deadline - time.monotonic())
         if time_s <= 0:
@@ -166,14 +173,15 @@ class _PolicySearch:
         left = self.limits.max_changes
         if left is not None:
             left = max(left - len(start.changed_demands(self.task.scenario.routing)), 0)
-        result = self._search(start, left, time_s)
+        result = self._search(start, left, time_s, balanced)
         changed = len(result.routing.changed_demands(self.task.scenario.routing))
         score = replace_changes(result.score, changed)
         if score.better_than(self.score):
             self.routing, self.score = result.routing, score
 
-    def _search(self, routing: Routing, max_changes: int | None, time_s: float) -> SearchResult:
-        limits = replace(self.limits, time_s=time_s, max_changes=max_changes, seed=self.limits.seed + self.turn)
+    def _search(self, routing: Routing, max_changes: int | None, time_s: float, balanced: bool) -> SearchResult:
+        seed = self.limits.seed + self.turn
+        limits = replace(self.limits, time_s=time_s, max_changes=max_changes, seed=seed, from_balanced=balanced)
         result = search(self.scenario.with_routing(routing), self.table, self.predictor, self.candidates, limits)
         self.screened += result.moves_screened
         self.judged += result.routings_judged
@@ -186,7 +194,7 @@ class _PolicySearch:
             rate, weight = traffic.rate_bps.copy(), table.weight.copy()
             rate[list(opening.unroutable)] = 0.0
             weight[list(opening.unroutable)] = 0.0
-            traffic, table = traffic.with_rates(float_array(rate)), GoalTable(table.limit, table.percentile, weight)
+            traffic, table = traffic.with_rates(float_array(rate)), replace(table, weight=weight)
         movable = traffic.rate_bps > 0
         movable[[demand for demand in self.limits.frozen if demand not in opening.repaired]] = False
         scenario = replace(self.scenario, traffic=traffic, routing=opening.routing)
@@ -236,7 +244,7 @@ class _PolicySearch:
 
     def _after_with_unroutable(self) -> Prediction:
         """The prediction as the search tells it, demands without any way cut off."""
-        return self._search(self.routing, self.limits.max_changes, 0.0).after
+        return self._search(self.routing, self.limits.max_changes, 0.0, False).after
 
     def _score(self, routing: Routing, prediction: Prediction) -> Score:
         scenario = self.task.scenario

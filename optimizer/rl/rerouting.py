@@ -10,7 +10,7 @@ import numpy as np
 
 from gnn_model.predictor import Prediction, Predictor
 from optimizer.candidates import CandidatePaths
-from optimizer.goals import GoalTable, Score, excess_ratios, experienced_values, violation_score
+from optimizer.goals import GoalTable, Score, experienced_values, predicted_severity
 from optimizer.screening import LoadScreen, Move
 from topology_sync.paths import shortest_path
 from topology_sync.routing import PathShare, Routing
@@ -125,7 +125,15 @@ class Rerouting:
             row_of = weight[position] if position < WAYS_BY_LOAD else None
             found += self._chosen(demand, option, costs[first : first + size], row_of)
             first += size
-        return found
+        return found + self._ways_back({move.demand for move in found})
+
+    def _ways_back(self, considered: set[int]) -> list[Move]:
+        """Where changes are limited: every other changed demand back to its first paths, for the change it frees."""
+        if self.task.max_changes is None:
+            return []
+        start = self.task.scenario.routing.paths
+        others = sorted(demand for demand in self.changed - considered if self.task.movable[demand])
+        return [Move(demand, start[demand]) for demand in others]
 
     def _hurt(self) -> FloatArray:
         if self.score.violation <= 0:
@@ -186,10 +194,9 @@ class Rerouting:
         table, scenario = self.task.table, self.task.scenario
         self.prediction = prediction
         self.values = experienced_values(prediction, table)
-        excess = excess_ratios(self.values, table)
-        self.severity = np.where(excess > 0, 1.0 + np.log1p(excess), 0.0).sum(axis=0) * table.weight
+        self.severity = predicted_severity(self.values, table)
         fullest = float(np.max(self.screen.load_bps / scenario.topology.capacity_bps, initial=0.0))
-        self.score = Score(float(violation_score(excess, table.weight)), fullest, len(self.changed))
+        self.score = Score(float(self.severity.sum()), fullest, len(self.changed))
         self.utilisation = self.screen.utilisation()
         self.time_s, self.loss = self.screen.waiting(self.utilisation)
         self.hurt = self._hurt()

@@ -21,19 +21,22 @@ import torch
 from gnn_model.predictor import Predictor
 from gnn_model.training import checkpoint
 from optimizer.candidates import CandidatePaths, UsableLinks
-from optimizer.rl.environment import Episodes, greedy_descent, run_episodes
+from optimizer.rl.environment import Episodes, greedy_descent, run_episodes, within_changes
 from optimizer.rl.policy import PathPolicy, PolicyConfig
 from optimizer.rl.ppo import Experience, PpoSettings, advantages, update
 from optimizer.rl.rerouting import Task, begin_at
 from optimizer.rl.training_scenarios import Question, SizeRange, draw_question
 from topology_sync.errors import ConfigurationError
 from topology_sync.routing import Routing
+from topology_sync.values import BoolArray, FloatArray
 
 TRAINING, VALIDATION = 1, 2  # second part of the seeds of questions, so that none is in both
-UNKNOWN_KEPT = 0.3  # of the questions that may have no answer
-EASY_KEPT = 0.1  # of the questions that plain descent answers
-DESCENT_STEPS = 10
-STUCK_START = 0.5  # of the others begin where plain descent got stuck
+EASY_KEPT = 0.05  # of the questions that plain descent answers within its changes
+DESCENT_STEPS = 16
+STUCK_START = 0.3  # of the others begin where plain descent got stuck
+CHANGES_PART = (0.4, 0.8)  # of the changes that plain descent makes: what a question allows
+LEAST_CHANGES = 4  # with two or three the best choice is the obvious one
+SHORTFALL_WEIGHT = 0.5  # the search keeps the best of several episodes, so falling short costs less than gaining
 
 
 @dataclass(frozen=True)
@@ -43,14 +46,15 @@ class RlTrainingConfig:
     Per iteration ``questions`` out of a pool of ``pool``, each in ``episodes`` copies of up to ``steps`` moves.
     """
 
-    iterations: int = 200
+    iterations: int = 80
     questions: int = 4
     episodes: int = 8
-    steps: int = 16
-    pool: int = 256
+    steps: int = 14
+    pool: int = 48
     seed: int = 1
-    validate_every: int = 25
-    validation_questions: int = 24
+    validate_every: int = 40
+    validation_questions: int = 16
+    least_changes: int = LEAST_CHANGES
     sizes: SizeRange = field(default_factory=SizeRange)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     ppo: PpoSettings = field(default_factory=PpoSettings)
@@ -153,9 +157,12 @@ class _Pool:
         random = np.random.default_rng(seed)
         for attempt in itertools.count():
             question = draw_question((*seed, attempt), self._predictor, self._config.sizes)
-            if not question.solvable and random.random() >= UNKNOWN_KEPT:
+            if not question.solvable:
                 continue
-            task = task_of(question)
+            part = random.uniform(*CHANGES_PART)
+            task = within_changes(task_of(question), self._predictor, part, DESCENT_STEPS)
+            if (task.max_changes or 0) < self._config.least_changes:
+                continue
             reached = greedy_descent(task, self._predictor, DESCENT_STEPS)
             solved = begin_at(task, [reached], self._predictor)[0].score.violation <= 0
             keep, stuck = random.random() < EASY_KEPT, random.random() < STUCK_START
@@ -168,6 +175,7 @@ def _experience(runs: list[Episodes], settings: PpoSettings) -> Experience[Any]:
     gain, returns = [], []
     for run in runs:
         advantage, target = advantages(run.reward, run.value, run.alive, settings.discount, settings.trace)
+        advantage = centred(advantage, run.alive[:-1])
         gain += [advantage[place] for place in run.place]
         returns += [target[place] for place in run.place]
     return Experience(
@@ -177,6 +185,19 @@ def _experience(runs: list[Episodes], settings: PpoSettings) -> Experience[Any]:
         advantage=torch.tensor(gain, dtype=torch.float32),
         returns=torch.tensor(returns, dtype=torch.float32),
     )
+
+
+def centred(advantage: FloatArray, alive: BoolArray) -> FloatArray:
+    """Advantages less their mean over the copies of the question that still run at the same step, [steps, episodes].
+
+    Questions differ far more than moves do, and the critic learns slowly what each can be worth.  What falls short of
+    the mean counts SHORTFALL_WEIGHT.
+    """
+    running = np.maximum(alive.sum(axis=1, keepdims=True), 1)
+    mean = np.where(alive, advantage, 0.0).sum(axis=1, keepdims=True) / running
+    apart = np.where(alive, advantage - mean, 0.0)
+    result: FloatArray = np.where(apart < 0, SHORTFALL_WEIGHT * apart, apart)
+    return result
 
 
 class _Validation:

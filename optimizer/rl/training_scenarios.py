@@ -34,8 +34,8 @@ SMALLEST_LOSS = 1e-3
 class SizeRange:
     """How large the random questions are, both ends included."""
 
-    nodes: tuple[int, int] = (8, 30)
-    demands: tuple[int, int] = (40, 200)
+    nodes: tuple[int, int] = (10, 24)
+    demands: tuple[int, int] = (80, 200)
 
 
 @dataclass(frozen=True, eq=False)

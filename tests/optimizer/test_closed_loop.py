@@ -99,7 +99,8 @@ def weighted(controller: Any, scenario: Scenario, settings: OptimizerSettings) -
     """The controller's network is another one, and queue weights may change."""
     controller.__init__(scenario, controller.socket)
     queues = ClassQueues("wfq", ("voice", "bulk"), (10.0, 90.0), change_weights=True)
-    return replace(settings, queues=queues)
+    AnalyticPredictor().predict(scenario)  # loads its kernels, which may take longer than a search
+    return replace(settings, queues=queues, search_time_s=1.0)
 
 
 def test_where_paths_cannot_help_the_weights_are_changed(

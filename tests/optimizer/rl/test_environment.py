@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from gnn_model.analytic import AnalyticPredictor
 from optimizer.goals import Score, predicted_violation
-from optimizer.rl.environment import cost, greedy_descent, run_episodes
+from optimizer.rl.environment import cost, greedy_descent, run_episodes, within_changes
+from optimizer.rl.features import MOVE_FEATURES, policy_input
 from optimizer.rl.proposer import RankPolicy, UniformPolicy
 from optimizer.rl.rerouting import Task, advance, begin, begin_at
 from optimizer.rl.training import task_of
@@ -77,6 +80,35 @@ def test_only_demands_that_may_move_do(small_questions: list[Question], predicto
             break
         advance([rerouting], [moves[-1]], predictor)
     assert 0 < len(rerouting.changed) <= 2
+
+
+def test_limited_changes_can_be_taken_back(small_questions: list[Question], predictor: AnalyticPredictor) -> None:
+    task = replace(task_of(small_questions[1]), max_changes=2)
+    start = task.scenario.routing.paths
+    rerouting = begin(task, predictor)[0]
+    while len(rerouting.changed) < 2:
+        new = [move for move in rerouting.moves() if move.demand not in rerouting.changed]
+        advance([rerouting], new[-1:], predictor)
+    moves = rerouting.moves()
+    back = {move.demand for move in moves if move.paths == start[move.demand]}
+    assert back == set(rerouting.changed) == {move.demand for move in moves}
+    told = policy_input(rerouting, moves, ()).moves[:, MOVE_FEATURES.index("changes_left")]
+    assert (told == 0).all()
+    advance([rerouting], [next(move for move in moves if move.paths == start[move.demand])], predictor)
+    assert len(rerouting.changed) == 1
+    assert {move.demand for move in rerouting.moves()} - rerouting.changed
+
+
+def test_fewer_changes_are_allowed_than_descent_makes(
+    small_questions: list[Question], predictor: AnalyticPredictor
+) -> None:
+    for question in small_questions:
+        task = task_of(question)
+        made = len(greedy_descent(task, predictor, 16).changed_demands(task.scenario.routing))
+        limited = within_changes(task, predictor, 0.5, 16)
+        assert limited.max_changes == max(round(0.5 * made), 2)
+        reached = greedy_descent(limited, predictor, 16)
+        assert len(reached.changed_demands(task.scenario.routing)) <= (limited.max_changes or 0)
 
 
 def test_rewards_add_up_to_what_was_gained(small_questions: list[Question], predictor: AnalyticPredictor) -> None:

@@ -15,13 +15,16 @@ from optimizer.rl.evaluation import (
     METHODS,
     Results,
     Trial,
+    changes_allowed,
     held_out_question,
     processor_clock,
     summary,
     trials,
 )
 from optimizer.rl.model_file import save_policy
+from optimizer.rl.plots import table_text
 from optimizer.rl.policy import PathPolicy, PolicyConfig
+from optimizer.rl.training_scenarios import Question
 from topology_sync.errors import InputError
 from topology_sync.scenario_json import scenario_to_json
 
@@ -50,7 +53,33 @@ def test_the_summary_compares_question_by_question() -> None:
     assert rows["policy"]["sign_test"] == pytest.approx(2 / 32)
     assert rows["policy"]["violated"] == pytest.approx(7 / 6)
     assert rows["policy"]["simulated_violated"] == pytest.approx(13 / 6)
+    assert rows["policy"]["untrained_better"] == 0
+    assert rows["local-search"]["untrained_better"] is None
     assert rows["local-search"]["better"] == rows["local-search"]["worse"] == 0
+
+
+def test_the_trained_policy_is_compared_with_the_ranking_it_started_from() -> None:
+    records = [record("rank", number, 5.0, 2) for number in range(4)]
+    records += [record("policy", number, value, 2) for number, value in enumerate((4.0, 4.0, 5.0, 6.0))]
+    rows = {row["method"]: row for row in summary(records)}
+    policy = rows["policy"]
+    assert (policy["untrained_better"], policy["untrained_worse"], policy["better"]) == (2, 1, 0)
+    assert policy["untrained_sign_test"] == pytest.approx(1.0)
+    assert "| 2 / 1 (p 1) |" in table_text(records)
+
+
+def test_a_limit_of_changes_is_a_part_of_what_descent_needs(
+    small_questions: list[Question], predictor: AnalyticPredictor
+) -> None:
+    solvable = next(question for question in small_questions if question.solvable)
+    half, whole = (changes_allowed(solvable, part, predictor) for part in (0.5, 1.0))
+    assert changes_allowed(solvable, None, predictor) is None
+    assert half is not None
+    assert whole is not None
+    assert 2 <= half <= whole
+    assert half == max(round(0.5 * whole), 2)
+    keys = {Trial("n", 0, "policy", 1.0, 1, part).key for part in (None, 0.5, 0.25)}
+    assert len(keys) == 3
 
 
 def test_shortest_paths_are_judged_once() -> None:
@@ -104,10 +133,13 @@ def test_bench_and_optimize_from_the_command_line(tmp_path: Path, capsys: pytest
         "1",
     ]
     arguments += ["--weights", str(weights), "--out", str(out), "--no-simulate", "--json", "--processor-time"]
+    arguments += ["--changes", "0.5"]
     assert run(arguments) == 0
     rows = {row["method"]: row for row in json.loads(capsys.readouterr().out)["summary"]}
     assert set(rows) == set(METHODS)
     assert all(row["violated"] <= rows["shortest-path"]["violated"] for row in rows.values())
+    kept = json.loads(out.read_text())["records"]
+    assert all(item["changed"] <= item["max_changes"] for item in kept)
     written = out.read_text()
     assert run(arguments) == 0  # nothing is measured again
     assert out.read_text() == written

@@ -68,7 +68,7 @@ def checked(question: Question, result: SearchResult) -> SearchResult:
     seed=st.integers(0, 2**40),
     changes=st.sampled_from([None, 0, 1, 3]),
     time_s=st.sampled_from([0.01, 0.1]),
-    search_first=st.booleans(),
+    balanced=st.booleans(),
     finish=st.booleans(),
 )
 def test_never_worse_and_always_valid(
@@ -78,12 +78,12 @@ def test_never_worse_and_always_valid(
     seed: int,
     changes: int | None,
     time_s: float,
-    search_first: bool,
+    balanced: bool,
     finish: bool,
 ) -> None:
     question = small_questions[number]
     frozen = frozenset(range(0, question.scenario.traffic.demand_count, 3))
-    limits = SearchLimits(time_s, max_changes=changes, frozen=frozen, seed=seed)
+    limits = SearchLimits(time_s, max_changes=changes, frozen=frozen, seed=seed, from_balanced=balanced)
     result = policy_search(
         question.scenario,
         question.table,
@@ -91,7 +91,7 @@ def test_never_worse_and_always_valid(
         everything(question),
         limits,
         POLICIES[which],
-        TurnSettings(search_first=search_first, finish=finish),
+        TurnSettings(finish=finish),
     )
     checked(question, result)
     assert changes is None or len(result.changed) <= changes

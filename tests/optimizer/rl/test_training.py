@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from gnn_model.analytic import AnalyticPredictor
 from optimizer.rl.policy import PolicyConfig
-from optimizer.rl.training import RlTrainingConfig, train
+from optimizer.rl.training import RlTrainingConfig, centred, train
 from optimizer.rl.training_scenarios import SizeRange
 from topology_sync.errors import ConfigurationError
 
@@ -22,6 +23,7 @@ TINY = RlTrainingConfig(
     pool=3,
     validate_every=2,
     validation_questions=1,
+    least_changes=2,
     sizes=SizeRange((6, 7), (8, 12)),
     policy=PolicyConfig(width=8, rounds=1),
 )
@@ -47,6 +49,14 @@ def test_training_changes_the_policy_and_validates(predictor: AnalyticPredictor)
     assert not torch.equal(trained.policy.rank_weight, other.policy.rank_weight)
     assert [("validation_left" in row) for row in trained.curve] == [True, True]
     assert all(0 <= row["validation_left"] <= 1 for row in trained.curve)
+
+
+def test_advantages_are_centred_over_copies_and_shortfalls_count_half() -> None:
+    advantage = np.array([[1.0, 3.0, 5.0], [2.0, 4.0, 9.0]])
+    alive = np.array([[True, True, True], [True, True, False]])
+    told = centred(advantage, alive)
+    np.testing.assert_allclose(told, [[-1.0, 0.0, 2.0], [-0.5, 1.0, 0.0]])
+    assert not centred(advantage, np.zeros_like(alive)).any()
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, predictor: AnalyticPredictor) -> None:
