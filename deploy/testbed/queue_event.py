@@ -22,7 +22,7 @@ from topology_sync.values import float_array, int_array
 
 QUEUES = ClassQueues("wfq", ("voice", "video", "default"), (2.0, 8.0, 90.0), change_weights=True)
 """As an operator may well begin: weights in proportion to the volume of each class."""
-_UTILISATION = 0.88
+_UTILISATION = 0.85
 _GOOD = 0.9  # part of a goal that may be predicted with the weights that solve it
 _LEAST_VIOLATED = 2
 _STEPS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)

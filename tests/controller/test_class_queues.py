@@ -22,7 +22,7 @@ from tests.controller.random_networks import QUEUED_CLASSES, Sample, Visit, Watc
 from tests.controller.test_compiler import triangle
 from tests.controller.test_update_steps import split_sample, started
 
-RULES_BEFORE_THERE_WERE_QUEUES = "b7f0c2c8ee9afef660d60fcc373514ebe15ff4f2d5f245a68ab41b4fab3e34c3"
+RULES_BEFORE_THERE_WERE_QUEUES = "60fe8d0b658735f7b0e831879f819ba8ef1447eec7b1a9a2c132c9606ed5921c"
 
 
 def check_queues(watcher: Watcher, visits: Iterable[Visit]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,6 +23,7 @@ from topology_sync.class_queues import ClassQueues
 from topology_sync.errors import UnavailableError
 from topology_sync.plan import NodeScheduler, RoutingPlan, TransactionReport
 from topology_sync.scenario import Scenario
+from topology_sync.scenario_json import demand_keys
 from topology_sync.topology import Topology
 from topology_sync.traffic import PacketSize
 
@@ -33,8 +35,8 @@ BELOW, BEYOND = 0.24, 0.75
 FIRST_FRAMES_PER_S = 5.0
 WARM_UP_S = 4.0
 PAUSE_S = 0.15
-RESTART_S = 12.0
-SETTLE_S, MEASURED_S = 1.5, 6.0
+RESTART_S = 30.0
+SETTLE_S, MEASURED_S = 4.0, 10.0
 TOLERANCE = 0.02
 
 
@@ -72,14 +74,17 @@ def measure_queue_weights(
             if traffic.elapsed_s > beyond_s:
                 raise UnavailableError(f"the changes took until {traffic.elapsed_s:.0f} s, later than {beyond_s:.0f} s")
             with progress.step("the link is offered twice what it carries"):
-                spans = _overload(live, traffic, beyond_s, progress)
+                spans = _overload(live, traffic, demands, beyond_s, progress)
         finally:
             traffic.stop(drain_s=1.0)
         table = packet_table(traffic.schedule, traffic.sent_ns(), traffic.received())
         begun_ns = traffic.start_ns + round((WARM_UP_S - 1.0) * 1e9)
         below = window(table, begun_ns, traffic.start_ns + round((beyond_s - 0.5) * 1e9))
     capacity_bps = float(topology.capacity_bps[link])
-    parts = [_parts(window(table, *span), weights, capacity_bps) for weights, span in spans]
+    parts = [
+        _parts(window(table, *span), weights, capacity_bps) | _delays(window(table, *span), probed_s)
+        for weights, span, probed_s in spans
+    ]
     lost, duplicated = int((below.copies == 0).sum()), int(np.maximum(below.copies - 1, 0).sum())
     reordered = int(below.overtaken.sum())
     error = max(abs(row["part"] - row["wanted"]) for part in parts for row in part["classes"])
@@ -163,8 +168,13 @@ def _difference(before: dict[str, Any], after: dict[str, Any]) -> dict[str, int]
 
 
 def _overload(
-    live: LiveNetwork, traffic: TrafficProcesses, beyond_s: float, progress: Progress
-) -> list[tuple[tuple[float, ...], tuple[int, int]]]:
+    live: LiveNetwork,
+    traffic: TrafficProcesses,
+    demands: Sequence[TrafficDemand],
+    beyond_s: float,
+    progress: Progress,
+) -> list[tuple[tuple[float, ...], tuple[int, int], list[float]]]:
+    """Either weights, when they were measured, and what the controller's probes made of the delay of each class."""
     spans = []
     time.sleep(max(0.0, beyond_s - traffic.elapsed_s))
     for weights in (FIRST, SECOND):
@@ -173,7 +183,16 @@ def _overload(
         time.sleep(SETTLE_S)
         start_ns = time.time_ns()
         time.sleep(MEASURED_S)
-        spans.append((weights, (start_ns, time.time_ns())))
+        end_ns = time.time_ns()
+        state = live.control.state()
+        delay_s = dict(
+            zip(
+                demand_keys(state.scenario.topology, state.scenario.traffic),
+                state.demands.delay_s.tolist(),
+                strict=True,
+            )
+        )
+        spans.append((weights, (start_ns, end_ns), [delay_s.get(demand.key, math.nan) for demand in demands]))
     return spans
 
 
@@ -191,4 +210,19 @@ def _parts(part: PacketTable, weights: Sequence[float], capacity_bps: float) -> 
             }
             for name, weight, bits in zip(NAMES, weights, received, strict=True)
         ],
+    }
+
+
+def _delays(part: PacketTable, probed_s: Sequence[float]) -> dict[str, Any]:
+    """Mean delay of each class as receivers saw it, and as the controller's probes did, over much the same time."""
+    received = part.copies > 0
+    return {
+        "delays": [
+            {
+                "class": name,
+                "received_s": float(part.delay_s[received & (part.demand == index)].mean()),
+                "probed_s": None if math.isnan(probed_s[index]) else probed_s[index],
+            }
+            for index, name in enumerate(NAMES)
+        ]
     }
