@@ -67,8 +67,8 @@ def predict(
     addresses, tls = addresses_of(address), tls_files(tls_ca, tls_certificate, tls_key)
     if addresses and predictor is PredictorName.SIMULATOR:
         raise InputError("--address", "is given, and no server simulates", "leave it out")
+    question = load_scenario(scenario, demands=demands)  # first: a predictor takes seconds to load
     chosen = open_predictor(predictor.value, addresses, tls) if addresses else predictor_named(predictor)
-    question = load_scenario(scenario, demands=demands)
     started = time.perf_counter()
     prediction = chosen.predict(question)
     seconds = time.perf_counter() - started
