@@ -22,6 +22,7 @@ from gnn_model.service.options import (
 if TYPE_CHECKING:
     from gnn_model.packet_simulator.simulator import PacketSimulator, Simulation
     from gnn_model.predictor import Prediction, Predictor
+    from gnn_model.validity import Verdict
     from topology_sync.scenario import Scenario
     from topology_sync.values import FloatArray
 
@@ -66,12 +67,18 @@ def predict(
     addresses, tls = addresses_of(address), tls_files(tls_ca, tls_certificate, tls_key)
     if addresses and predictor is PredictorName.SIMULATOR:
         raise InputError("--address", "is given, and no server simulates", "leave it out")
+    question = load_scenario(scenario, demands=demands)  # first: a predictor takes seconds to load
     chosen = open_predictor(predictor.value, addresses, tls) if addresses else predictor_named(predictor)
-    question = load_scenario(scenario, demands=demands)
     started = time.perf_counter()
     prediction = chosen.predict(question)
     seconds = time.perf_counter() - started
-    _print(question, prediction, chosen.name, seconds, as_json)
+    _print(question, prediction, chosen.name, seconds, as_json, verdict=_verdict(chosen, question))
+
+
+def _verdict(predictor: Predictor, question: Scenario) -> Verdict | None:
+    """Whether the scenario lies where the predictor was trained; None where there is nothing trained here."""
+    envelope = getattr(predictor, "envelope", None)
+    return None if envelope is None else envelope.judge(question)
 
 
 def simulate(
@@ -148,12 +155,14 @@ def _print(
     as_json: bool,
     rse: FloatArray | None = None,
     run: dict[str, Any] | None = None,
+    verdict: Verdict | None = None,
 ) -> None:
     if as_json:
         from gnn_model.prediction_json import prediction_to_json
 
         answer = prediction_to_json(question, prediction, predictor, seconds, rse)
-        typer.echo(json.dumps(answer | (run or {}), allow_nan=False))
+        validity = {} if verdict is None else {"validity": verdict.to_json()}
+        typer.echo(json.dumps(answer | validity | (run or {}), allow_nan=False))
         return
     from rich.console import Console
 
@@ -164,3 +173,5 @@ def _print(
         reached = "reached" if run["relative_error_reached"] else "not reached within the cap"
         title += f", {run['packet_hops']:,} packet-hops, error of {run['relative_error']:.2g} {reached}"
     Console().print(prediction_table(question, prediction, title, rse))
+    if verdict is not None and verdict.text:
+        typer.echo(verdict.text)

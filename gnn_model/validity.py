@@ -26,6 +26,7 @@ from topology_sync.scenario import Scenario
 from topology_sync.values import BoolArray, IntArray
 
 NAMES = {"path": PATH_FEATURES, "hop": HOP_FEATURES, "queue": QUEUE_FEATURES, "link": LINK_FEATURES}
+EXCEEDED_SHOWN = 5
 TOLERANCE = 0.02  # of a range's width, beyond its ends
 
 
@@ -47,6 +48,28 @@ class Verdict:
     inside: bool
     exceeded: tuple[Exceeded, ...]
     outside_ratio: float
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"inside", "outside_ratio", "exceeded"}``, the worst few inputs."""
+        return {
+            "inside": self.inside,
+            "outside_ratio": self.outside_ratio,
+            "exceeded": [
+                {"input": f"{item.kind}.{item.name}", "value": item.value, "low": item.low, "high": item.high}
+                for item in self.exceeded[:EXCEEDED_SHOWN]
+            ],
+        }
+
+    @property
+    def text(self) -> str:
+        """One line for people, empty where there is nothing to say."""
+        if self.inside:
+            return ""
+        worst = self.exceeded[0]
+        return (
+            f"{self.outside_ratio:.0%} of the paths lie outside what the model was trained on (furthest: {worst.kind} "
+            f"{worst.name} {worst.value:.3g}, trained on {worst.low:.3g} to {worst.high:.3g}): compare with simulate"
+        )
 
 
 @dataclass(frozen=True)

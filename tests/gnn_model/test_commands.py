@@ -13,6 +13,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from gnn_model.commands import register
+from gnn_model.model_file import SHIPPED
 from topology_sync.errors import InputError
 from topology_sync.scenario import Scenario, SlaGoal
 from topology_sync.scenario_json import write_scenario
@@ -55,6 +56,20 @@ def test_predict_prints_the_agreed_json(question: str, predictor: str) -> None:
     assert data["flows"][0]["delay_s"] == pytest.approx(1e-3 / 0.3, rel=0.03)
     assert list(data["links"][0]) == ["source", "target", "utilisation_ratio", "loss_ratio"]
     assert data["links"][0]["utilisation_ratio"] == pytest.approx(0.7, rel=0.01)
+
+
+@pytest.mark.skipif(not SHIPPED.exists(), reason="no weights are shipped with this version")
+@pytest.mark.parametrize(("load", "inside"), [(0.6, True), (20.0, False)])
+def test_predict_says_whether_the_model_knows_such_networks(
+    one_link: Builder, tmp_path: Path, load: float, inside: bool
+) -> None:
+    path = str(tmp_path / "link.json")
+    write_scenario(one_link([load]), Path(path))
+    validity = answer("predict", path)["validity"]
+    assert validity["inside"] is inside
+    assert len(validity["exceeded"]) > 0 or inside
+    told = command("predict", path).output
+    assert ("outside what the model was trained on" in " ".join(told.split())) is not inside
 
 
 def test_simulate_adds_errors_and_says_what_it_cost(question: str) -> None:
