@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
 
+from controller.arp_answers import arp_flows
 from controller.intent import DemandKey, IntentBypass, IntentDemand, IntentHost, IntentRoute, NetworkIntent
 from controller.labels import Hop
 from controller.rules import (
@@ -23,6 +24,8 @@ from controller.rules import (
     PushMpls,
     RuleSet,
     SetMplsLabel,
+    SetMplsTc,
+    SetQueue,
     ToController,
     ToGroup,
     demand_group_id,
@@ -34,8 +37,9 @@ from topology_sync.errors import PlanError
 CLASSIFIER_TABLE, DEMAND_TABLE, DELIVERY_TABLE = 0, 1, 2
 
 LLDP_PRIORITY = 300
-ARP_OVER_LINK_PRIORITY = 251
-ARP_PRIORITY = 250
+ARP_OVER_LINK_PRIORITY = 253
+ARP_PRIORITY = 250  # between these two: arp_answers
+QUEUED_BYPASS_PRIORITY = 201
 LABEL_PRIORITY = 200
 CLASSIFIER_PRIORITY = 100  # + 3 x prefix length + rank: at most 198
 UNKNOWN_PRIORITY = 10
@@ -52,10 +56,11 @@ PROBE_PROTOCOL = 253  # for experiments, RFC 3692
 STATIC_COOKIE = Cookie(0, STATIC_DEMAND, 0).pack()
 
 
-def compile_rules(intent: NetworkIntent) -> dict[int, RuleSet]:
+def compile_rules(intent: NetworkIntent, answering: Set[int] = frozenset()) -> dict[int, RuleSet]:
     """The rules that every switch of the intent should have, by datapath id.
 
-    Raises PlanError when a route or bypass of the intent is no loop-free way over known links.
+    The switches ``answering`` answer ARP for known hosts themselves.  Raises PlanError when a route or bypass of the
+    intent is no loop-free way over known links.
     """
     intent.check()
     flows: dict[int, list[FlowRule]] = {dpid: list(_static_flows()) for dpid in intent.switches}
@@ -64,21 +69,26 @@ def compile_rules(intent: NetworkIntent) -> dict[int, RuleSet]:
         for dpid, port in (link.hop, Hop(link.target_dpid, link.target_port)):
             flows[dpid].append(_drop_arp(port))
         groups[link.source_dpid].append(_link_group(link.hop, intent.bypass_of.get(link.hop)))
+    queues = sorted(set(intent.queue_of.values()))
     for bypass in intent.bypasses:
-        for dpid, flow in _bypass_flows(bypass):
+        for dpid, flow in _bypass_flows(bypass, queues):
             flows[dpid].append(flow)
     hosts = {_prefix(host): host for host in intent.hosts}
+    covered = frozenset(prefix for prefix in hosts if _is_covered(prefix, hosts))
     for dpid in intent.switches:
-        flows[dpid] += _classifier_flows(intent, hosts, dpid)
+        flows[dpid] += _classifier_flows(intent, hosts, covered, dpid)
+        if dpid in answering:
+            flows[dpid] += arp_flows(intent.hosts, dpid)
     for prefix, host in hosts.items():
         if host.dpid in flows:
             flows[host.dpid].append(_delivery(prefix, host.port))
     for demand in intent.demands:
-        flow, group = _demand_flow(demand)
+        queue = intent.queue_of.get(demand.traffic_class)
+        flow, group = _demand_flow(demand, queue)
         flows[demand.source_dpid].append(flow)
         groups[demand.source_dpid] += [group] if group else []
         for route in demand.routes:
-            for dpid, flow in _route_flows(demand, route):
+            for dpid, flow in _route_flows(demand, route, queue):
                 flows[dpid].append(flow)
     return {dpid: RuleSet.of(flows[dpid], groups[dpid]) for dpid in intent.switches}
 
@@ -119,14 +129,19 @@ def _to(prefix: ipaddress.IPv4Network, dscp: int | None = None) -> Match:
 
 
 def _classifier_flows(
-    intent: NetworkIntent, hosts: dict[ipaddress.IPv4Network, IntentHost], dpid: int
+    intent: NetworkIntent,
+    hosts: dict[ipaddress.IPv4Network, IntentHost],
+    covered: Set[ipaddress.IPv4Network],
+    dpid: int,
 ) -> Iterator[FlowRule]:
-    """IPv4 that enters at ``dpid``: to its own hosts, else into a demand, longest prefix first."""
+    """IPv4 that enters at ``dpid``: to its own hosts, else into a demand, longest prefix first.
+
+    ``covered`` are the prefixes that lie within another one.
+    """
     for prefix, host in hosts.items():
         if host.dpid == dpid:
             yield _classifier(prefix, _HERE, None, goto_table=DELIVERY_TABLE, cookie=STATIC_COOKIE)
             continue
-        covered = _is_covered(prefix, hosts)
         demands = {entry.name: intent.demand_of.get(DemandKey(dpid, host.dpid, entry.name)) for entry in intent.classes}
         rest = next((demands[entry.name] for entry in intent.classes if not entry.dscp), None)
         for entry in intent.classes:
@@ -138,7 +153,7 @@ def _classifier_flows(
                     yield _unknown(prefix, _NAMED_DSCP, dscp)
         if rest is not None:
             yield _into(prefix, _ANY_DSCP, None, rest)
-        elif covered:
+        elif prefix in covered:
             yield _unknown(prefix, _ANY_DSCP, None)
 
 
@@ -169,7 +184,7 @@ def _unknown(prefix: ipaddress.IPv4Network, rank: int, dscp: int | None) -> Flow
     return _classifier(prefix, rank, dscp, (ToController(),))
 
 
-def _demand_flow(demand: IntentDemand) -> tuple[FlowRule, GroupRule | None]:
+def _demand_flow(demand: IntentDemand, queue: int | None) -> tuple[FlowRule, GroupRule | None]:
     """Where the packets of a demand get their path: one label, or by hash one of several; no route drops them."""
     group = None
     version, label = demand.version, 0
@@ -177,26 +192,31 @@ def _demand_flow(demand: IntentDemand) -> tuple[FlowRule, GroupRule | None]:
     if len(demand.routes) == 1:
         (route,) = demand.routes
         version, label = route.version, route.label
-        actions = _push(route)
+        actions = _push(route, queue)
     elif demand.routes:
         group_id = demand_group_id(demand.number, demand.version)
-        group = GroupRule(group_id, "select", tuple(Bucket(_push(route), route.weight) for route in demand.routes))
+        buckets = tuple(Bucket(_push(route, queue), route.weight) for route in demand.routes)
+        group = GroupRule(group_id, "select", buckets)
         actions = (ToGroup(group_id),)
     cookie = Cookie(version, demand.number, label).pack()
     match = Match(metadata=demand.number)
     return FlowRule(DEMAND_TABLE, DEMAND_PRIORITY, match, actions, cookie=cookie, send_removed=True), group
 
 
-def _push(route: IntentRoute) -> tuple[Action, ...]:
-    return PushMpls(), SetMplsLabel(route.label), ToGroup(link_group_id(route.links[0].port))
+def _push(route: IntentRoute, queue: int | None) -> tuple[Action, ...]:
+    onward = ToGroup(link_group_id(route.links[0].port))
+    if queue is None:
+        return PushMpls(), SetMplsLabel(route.label), onward
+    return PushMpls(), SetMplsLabel(route.label), SetMplsTc(queue), SetQueue(queue), onward
 
 
-def _route_flows(demand: IntentDemand, route: IntentRoute) -> Iterator[tuple[int, FlowRule]]:
+def _route_flows(demand: IntentDemand, route: IntentRoute, queue: int | None) -> Iterator[tuple[int, FlowRule]]:
     """The label's rules after the ingress: on to the next link's group, and at the egress off with the label."""
     cookie = Cookie(route.version, demand.number, route.label).pack()
     match = Match(mpls_label=route.label)
+    waits: tuple[Action, ...] = () if queue is None else (SetQueue(queue),)
     for hop in route.links[1:]:
-        actions = (ToGroup(link_group_id(hop.port)),)
+        actions = (*waits, ToGroup(link_group_id(hop.port)))
         yield hop.dpid, FlowRule(CLASSIFIER_TABLE, LABEL_PRIORITY, match, actions, cookie=cookie)
     yield (
         demand.target_dpid,
@@ -226,12 +246,22 @@ def _link_group(hop: Hop, bypass: IntentBypass | None) -> GroupRule:
     return GroupRule(link_group_id(hop.port), "fast_failover", tuple(buckets))
 
 
-def _bypass_flows(bypass: IntentBypass) -> Iterator[tuple[int, FlowRule]]:
-    """The bypass label's rules after the link's own switch; the last one but the end takes the label off."""
+def _bypass_flows(bypass: IntentBypass, queues: Iterable[int]) -> Iterator[tuple[int, FlowRule]]:
+    """The bypass label's rules after the link's own switch; the last one but the end takes the label off.
+
+    A bypass serves paths of all classes, so the queue is told by the traffic class that its label took over from the
+    label below.  The rule without one stays beneath, for packets that got their label before there were queues.
+    """
     if bypass.label is None:
         return
     cookie = Cookie(0, PROTECTION_DEMAND, bypass.label).pack()
     for hop in bypass.hops[1:]:
         pop: tuple[Action, ...] = (PopMpls(ETHERTYPE_MPLS),) if hop == bypass.hops[-1] else ()
-        match = Match(mpls_label=bypass.label)
-        yield hop.dpid, FlowRule(CLASSIFIER_TABLE, LABEL_PRIORITY, match, (*pop, Output(hop.port)), cookie=cookie)
+        out: tuple[Action, ...] = (*pop, Output(hop.port))
+        yield hop.dpid, FlowRule(CLASSIFIER_TABLE, LABEL_PRIORITY, Match(mpls_label=bypass.label), out, cookie=cookie)
+        for queue in queues:
+            match = Match(mpls_label=bypass.label, mpls_tc=queue)
+            yield (
+                hop.dpid,
+                FlowRule(CLASSIFIER_TABLE, QUEUED_BYPASS_PRIORITY, match, (SetQueue(queue), *out), cookie=cookie),
+            )

@@ -47,10 +47,26 @@ class IntentHost:
 
 @dataclass(frozen=True)
 class IntentClass:
-    """A traffic class and the DSCP values that name it; the one class without any takes all the rest."""
+    """A traffic class and the DSCP values that name it; the one class without any takes all the rest.
+
+    ``queue`` is the one that its packets wait in at every port, None where all classes share one.
+    """
 
     name: str
     dscp: tuple[int, ...] = ()
+    queue: int | None = None
+
+
+@dataclass(frozen=True)
+class QueueWeights:
+    """How the ports of a switch that lead to links share out their rate among their queues; empty: served in order.
+
+    ``configured`` are the operator's weights of that time: when he writes others, his count again.
+    """
+
+    dpid: int
+    weights: tuple[float, ...]
+    configured: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -110,7 +126,10 @@ class ExplicitPath:
 
 @dataclass(frozen=True)
 class NetworkIntent:
-    """Switches, links, hosts, classes, demands with their routes, and the bypass of every link."""
+    """Switches, links, hosts, classes, demands with their routes, and the bypass of every link.
+
+    ``queue_weights`` has an entry for every switch whose queues we have set up: rules know nothing of it.
+    """
 
     switches: tuple[int, ...] = ()
     links: tuple[IntentLink, ...] = ()
@@ -118,6 +137,17 @@ class NetworkIntent:
     classes: tuple[IntentClass, ...] = (IntentClass("default"),)
     demands: tuple[IntentDemand, ...] = ()
     bypasses: tuple[IntentBypass, ...] = ()
+    queue_weights: tuple[QueueWeights, ...] = ()
+
+    @cached_property
+    def weights_of(self) -> dict[int, tuple[float, ...]]:
+        """Weights of queues by datapath id of the switch."""
+        return {entry.dpid: entry.weights for entry in self.queue_weights}
+
+    @cached_property
+    def queue_of(self) -> dict[str, int]:
+        """Queues by class name; empty where all classes share one."""
+        return {entry.name: entry.queue for entry in self.classes if entry.queue is not None}
 
     @cached_property
     def link_of(self) -> dict[Hop, IntentLink]:
@@ -180,11 +210,17 @@ class NetworkIntent:
                 switches=tuple(data["switches"]),
                 links=tuple(IntentLink(**entry) for entry in data["links"]),
                 hosts=tuple(IntentHost(**entry) for entry in data["hosts"]),
-                classes=tuple(IntentClass(entry["name"], tuple(entry["dscp"])) for entry in data["classes"]),
+                classes=tuple(
+                    IntentClass(entry["name"], tuple(entry["dscp"]), entry.get("queue")) for entry in data["classes"]
+                ),
                 demands=tuple(_demand_from_json(entry) for entry in data["demands"]),
                 bypasses=tuple(
                     IntentBypass(Hop(*entry["link"]), entry["label"], _hops(entry["hops"]))
                     for entry in data["bypasses"]
+                ),
+                queue_weights=tuple(
+                    QueueWeights(entry["dpid"], tuple(entry["weights"]), tuple(entry["configured"]))
+                    for entry in data.get("queue_weights", ())
                 ),
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -269,6 +305,15 @@ def _check_new(intent: NetworkIntent, key: DemandKey, number: int) -> None:
         raise PlanError(place, "has a class that is not known", "use a class of the configuration")
     if number > LAST_DEMAND:
         raise PlanError(place, "is one demand too many", f"keep to {LAST_DEMAND} demands")
+
+
+def with_queue_weights(
+    intent: NetworkIntent, weights: Mapping[int, tuple[float, ...]], configured: tuple[float, ...]
+) -> NetworkIntent:
+    """The next intent when the queues of these switches (by datapath id) get these weights."""
+    entries = {entry.dpid: entry for entry in intent.queue_weights}
+    entries |= {dpid: QueueWeights(dpid, tuple(chosen), configured) for dpid, chosen in weights.items()}
+    return replace(intent, queue_weights=tuple(entries[dpid] for dpid in sorted(entries)))
 
 
 def with_topology(intent: NetworkIntent, switches: Iterable[int], links: Iterable[IntentLink]) -> NetworkIntent:

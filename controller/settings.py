@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.settings_check import check_settings
+from topology_sync.class_queues import ClassQueues
 from topology_sync.errors import ConfigurationError
 from topology_sync.topology import Link
 
@@ -38,7 +39,8 @@ class ControllerSettings:
     called ``s<dpid>``.  ``links`` states what cannot be read off a switch: rate, propagation delay and queue of a
     directed link; others get the defaults.  Every ``audit_period_s`` the rules of each switch are compared with what
     they should be.  The secret that keys LLDP and probe nonces is made at the first start and kept in
-    ``state_directory``.
+    ``state_directory``.  ``queues`` None: one queue for all classes, as a switch has it.  ``ovsdb`` is where queues are
+    set up: ``unix:PATH``, ``tcp:HOST:PORT``, ``tcp:PORT`` at the address that each switch speaks from, or None.
     """
 
     state_directory: str
@@ -64,6 +66,8 @@ class ControllerSettings:
     flow_mods_per_s: int = 1000
     transaction_timeout_s: float = 10.0
     audit_period_s: float = 30.0
+    queues: ClassQueues | None = None
+    ovsdb: str | None = None
     log_level: str = "info"
 
     def to_json(self) -> str:
@@ -77,6 +81,8 @@ class ControllerSettings:
             data: dict[str, Any] = json.loads(path.read_text())
             for name, kind in (("classes", TrafficClass), ("links", Link), ("hosts", StaticHost)):
                 data[name] = tuple(kind(**_tuples(entry)) for entry in data.get(name, ()))
+            if data.get("queues") is not None:
+                data["queues"] = ClassQueues(**_tuples(data["queues"]))
             data["node_names"] = {int(dpid): name for dpid, name in data.get("node_names", {}).items()}
             settings = cls(**_tuples(data))
             check_settings(settings)

@@ -8,6 +8,8 @@ import re
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from topology_sync.addresses import split_ovsdb
+from topology_sync.class_queues import MAX_CLASS_QUEUES
 from topology_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ def check_settings(settings: ControllerSettings) -> None:
     _require(settings.log_level in LOG_LEVELS, "log_level", settings.log_level, f"choose of {', '.join(LOG_LEVELS)}")
     _check_classes(settings)
     _check_hosts(settings)
+    _check_queues(settings)
     for place, link in enumerate(settings.links):
         where = f"links[{place}]"
         _require(isinstance(link.source, str) and isinstance(link.target, str), where, link, "name both ends")
@@ -84,6 +87,24 @@ def _check_classes(settings: ControllerSettings) -> None:
     _require(rest <= 1, "classes", names, "leave at most one class without DSCP values")
     for name in settings.probe_classes:
         _require(name in names, "probe_classes", name, "name classes that exist")
+
+
+def _check_queues(settings: ControllerSettings) -> None:
+    if settings.ovsdb is not None:
+        split_ovsdb(settings.ovsdb, "ovsdb")
+    queues = settings.queues
+    if queues is None:
+        return
+    names = [entry.name for entry in settings.classes]
+    fits = sorted(queues.order) == sorted(names) and len(queues.order) <= MAX_CLASS_QUEUES
+    _require(fits, "queues.order", queues.order, f"name every class once, at most {MAX_CLASS_QUEUES}")
+    _require(queues.discipline in ("wfq", "strict"), "queues.discipline", queues.discipline, "give wfq or strict")
+    wanted = len(names) if queues.discipline == "wfq" else 0
+    fits = len(queues.weights) == wanted and all(
+        isinstance(weight, int | float) and not isinstance(weight, bool) and 0 < weight < math.inf
+        for weight in queues.weights
+    )
+    _require(fits, "queues.weights", queues.weights, f"give {wanted} numbers above 0")
 
 
 def _check_hosts(settings: ControllerSettings) -> None:

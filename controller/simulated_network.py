@@ -2,7 +2,8 @@
 
 For tests, and for people who want to see what rules do before any switch has them.  It follows the specification
 (1.3.5, sections 5.1-5.12) as far as ``controller.rules`` goes: priorities, metadata, MPLS stacks, SELECT and
-FAST_FAILOVER groups, no output to the ingress port, deletion of the flows of a deleted group.
+FAST_FAILOVER groups, no output to the ingress port, deletion of the flows of a deleted group, ARP fields written and
+copied.
 """
 
 from __future__ import annotations
@@ -16,21 +17,29 @@ from itertools import product
 from typing import Literal, TypeAlias
 
 from controller.labels import Hop
+from controller.packets import Arp
 from controller.rules import (
+    ETHERTYPE_ARP,
     ETHERTYPE_IPV4,
     ETHERTYPE_MPLS,
     Action,
     Bucket,
+    CopyField,
     FlowKey,
     FlowRule,
     ForgetInPort,
     GroupRule,
+    HeaderField,
     Match,
     Output,
+    OutputBack,
     PopMpls,
     PushMpls,
     RuleSet,
+    SetField,
     SetMplsLabel,
+    SetMplsTc,
+    SetQueue,
     ToController,
     ToGroup,
 )
@@ -43,21 +52,54 @@ GROUP_DEPTH = 4
 OutcomeKind: TypeAlias = Literal["delivered", "controller", "dropped"]
 _Pivot: TypeAlias = tuple[int, int | None, int | None, int | None]  # what flows are looked up by, None for any
 
+_ARP_FIELDS: dict[HeaderField, str] = {
+    "arp_op": "operation",
+    "arp_sha": "sender_mac",
+    "arp_spa": "sender_ip",
+    "arp_tha": "target_mac",
+    "arp_tpa": "target_ip",
+}
+
 
 @dataclass(frozen=True)
 class Packet:
-    """What the rules can see of a packet.  ``labels`` is its MPLS stack, outermost first."""
+    """What the rules can see of a packet.
+
+    ``labels`` is its MPLS stack, outermost first, ``traffic_classes`` those of the same headers; with
+    ``arp`` it is ARP.
+    """
 
     ipv4_dst: str = "0.0.0.0"
     ip_dscp: int = 0
     ip_proto: int = 17
     labels: tuple[int, ...] = ()
     inner_type: int = ETHERTYPE_IPV4
+    traffic_classes: tuple[int, ...] = ()
+    arp: Arp | None = None
+    eth_src: str = "02:00:00:00:00:01"
+    eth_dst: str = "02:00:00:00:00:02"
+
+    def __post_init__(self) -> None:
+        missing = len(self.labels) - len(self.traffic_classes)
+        object.__setattr__(self, "traffic_classes", (*self.traffic_classes, *(0,) * missing)[: len(self.labels)])
 
     @property
     def eth_type(self) -> int:
         """The ethertype on the wire."""
+        if self.arp is not None:
+            return ETHERTYPE_ARP
         return ETHERTYPE_MPLS if self.labels else self.inner_type
+
+    def with_field(self, name: HeaderField, value: str | int) -> Packet:
+        """The packet with this header field written; ARP fields of a packet that is none are left alone."""
+        of_ethernet, of_arp = ({name: value}, {}) if name.startswith("eth") else ({}, {_ARP_FIELDS[name]: value})
+        arp = self.arp if self.arp is None else replace(self.arp, **of_arp)  # type: ignore[arg-type]
+        return replace(self, arp=arp, **of_ethernet)  # type: ignore[arg-type]
+
+    def field(self, name: HeaderField) -> str | int:
+        """The value of a header field."""
+        value: str | int = getattr(self, name) if name.startswith("eth") else getattr(self.arp, _ARP_FIELDS[name])
+        return value
 
 
 @dataclass(frozen=True)
@@ -66,7 +108,8 @@ class Outcome:
 
     ``delivered`` at host port ``port`` of switch ``dpid``, ``controller`` from there, or ``dropped`` there for
     ``reason``. ``hops`` are the links it was sent on, ``labels`` the MPLS stack on each of them, ``cookies`` the flows
-    it met in order.
+    it met in order, ``queues`` per link the queue it was to wait in and the traffic class of its outer label (None:
+    nobody said, no label).
     """
 
     kind: OutcomeKind
@@ -77,6 +120,7 @@ class Outcome:
     labels: tuple[tuple[int, ...], ...] = ()
     cookies: tuple[int, ...] = ()
     reason: str = ""
+    queues: tuple[tuple[int | None, int | None], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -216,6 +260,8 @@ class _Copy:
     hops: tuple[Hop, ...] = ()
     labels: tuple[tuple[int, ...], ...] = ()
     cookies: tuple[int, ...] = ()
+    queues: tuple[tuple[int | None, int | None], ...] = ()
+    queue: int | None = None
 
 
 class _Run:
@@ -266,17 +312,31 @@ class _Run:
         for action in actions:
             match action:
                 case PushMpls():
-                    outer = copy.packet.labels[0] if copy.packet.labels else 0
-                    copy.packet = replace(copy.packet, labels=(outer, *copy.packet.labels))
+                    labels, classes = copy.packet.labels, copy.packet.traffic_classes
+                    outer = (labels[0], classes[0]) if labels else (0, 0)
+                    stack = (outer[0], *labels), (outer[1], *classes)
+                    copy.packet = replace(copy.packet, labels=stack[0], traffic_classes=stack[1])
                 case SetMplsLabel(label):
                     copy.packet = replace(copy.packet, labels=(label, *copy.packet.labels[1:]))
+                case SetMplsTc(traffic_class):
+                    classes = (traffic_class, *copy.packet.traffic_classes[1:])
+                    copy.packet = replace(copy.packet, traffic_classes=classes)
+                case SetQueue(queue):
+                    copy.queue = queue
                 case PopMpls(ethertype):
-                    copy.packet = replace(copy.packet, labels=copy.packet.labels[1:])
+                    classes = copy.packet.traffic_classes[1:]
+                    copy.packet = replace(copy.packet, labels=copy.packet.labels[1:], traffic_classes=classes)
                     if copy.packet.eth_type != ethertype:
                         self._end(copy, "dropped", 0, f"popped to {ethertype:#x}, is {copy.packet.eth_type:#x}")
                         return False
                 case ForgetInPort():
                     copy.in_port = 0
+                case SetField(name, value):
+                    copy.packet = copy.packet.with_field(name, value)
+                case CopyField(source, target):
+                    copy.packet = copy.packet.with_field(target, copy.packet.field(source))
+                case OutputBack():
+                    self._send(replace(copy, in_port=0), copy.in_port)
                 case ToController():
                     self._end(copy, "controller", 0)
                 case Output(port):
@@ -336,22 +396,30 @@ class _Run:
             self._end(copy, "delivered", port)
         else:
             hops, labels = (*copy.hops, here), (*copy.labels, copy.packet.labels)
-            self._under_way.append(_Copy(there.dpid, there.port, copy.packet, hops, labels, copy.cookies))
+            queues = (*copy.queues, (copy.queue, next(iter(copy.packet.traffic_classes), None)))
+            self._under_way.append(_Copy(there.dpid, there.port, copy.packet, hops, labels, copy.cookies, queues))
 
     def _end(self, copy: _Copy, kind: OutcomeKind, port: int, reason: str = "") -> None:
-        self._outcomes.append(Outcome(kind, copy.dpid, port, copy.packet, copy.hops, copy.labels, copy.cookies, reason))
+        self._outcomes.append(
+            Outcome(kind, copy.dpid, port, copy.packet, copy.hops, copy.labels, copy.cookies, reason, copy.queues)
+        )
 
 
 def _matches(match: Match, packet: Packet, in_port: int, metadata: int) -> bool:
     is_ip = packet.eth_type == ETHERTYPE_IPV4
+    arp = packet.arp
     return (
         match.in_port in (None, in_port)
         and match.eth_type in (None, packet.eth_type)
         and match.metadata in (None, metadata)
         and (match.mpls_label is None or packet.labels[:1] == (match.mpls_label,))
+        and (match.mpls_tc is None or packet.traffic_classes[:1] == (match.mpls_tc,))
         and (match.ip_dscp is None or (is_ip and match.ip_dscp == packet.ip_dscp))
         and (match.ip_proto is None or (is_ip and match.ip_proto == packet.ip_proto))
         and (match.ipv4_dst is None or (is_ip and _within(packet.ipv4_dst, *match.ipv4_dst)))
+        and (match.arp_op is None or (arp is not None and match.arp_op == arp.operation))
+        and (match.arp_spa is None or (arp is not None and match.arp_spa == arp.sender_ip))
+        and (match.arp_tpa is None or (arp is not None and match.arp_tpa == arp.target_ip))
     )
 
 

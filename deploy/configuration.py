@@ -13,7 +13,8 @@ from pydantic import BaseModel, ValidationError
 from deploy.configuration_checks import read_secret, resolve
 from deploy.configuration_format import Configuration, default_state_directory
 from deploy.strict_yaml import read_yaml
-from topology_sync.addresses import is_loopback, split_address
+from topology_sync.addresses import is_loopback, split_address, split_ovsdb
+from topology_sync.class_queues import MAX_CLASS_QUEUES
 from topology_sync.errors import ConfigurationError, InputError
 from topology_sync.scenario_json import read_scenario
 from topology_sync.strict_json import printable, printable_path, shown, suggestion
@@ -43,6 +44,7 @@ def configuration_from_data(data: object, directory: Path = Path()) -> Configura
     except ValidationError as error:
         raise _first_error(error) from None
     _check_classes(configuration)
+    _check_queues(configuration)
     _check_listeners(configuration)
     _check_network(configuration)
     configuration.located(directory, _inventory(configuration, directory))
@@ -116,6 +118,40 @@ def _check_classes(configuration: Configuration) -> None:
                 problem = f"is missing, and class {shown(rest)} takes all the rest already"
                 raise ConfigurationError(f"{place}.dscp", problem, "give the DSCP values of the class")
             rest = entry.name
+
+
+def _check_queues(configuration: Configuration) -> None:
+    """Every class has its queue and, with wfq, its weight; nothing is asked for that could not be."""
+    queues = configuration.queues
+    if queues is None:
+        return
+    names = [entry.name for entry in configuration.classes]
+    known = f"name each of {', '.join(printable(name) for name in names)} once"
+    if len(names) > MAX_CLASS_QUEUES:
+        problem = f"there are {len(names)} classes, and labels tell {MAX_CLASS_QUEUES} queues apart"
+        raise ConfigurationError("queues.order", problem, "leave queues out or have fewer classes")
+    for index, name in enumerate(queues.order):
+        if name not in names:
+            raise ConfigurationError(f"queues.order[{index}]", f"there is no class {shown(name)}", known)
+        if name in queues.order[:index]:
+            raise ConfigurationError(f"queues.order[{index}]", f"{shown(name)} is there before", known)
+    missing = next((name for name in names if name not in queues.order), None)
+    if missing is not None:
+        raise ConfigurationError("queues.order", f"class {shown(missing)} is missing", known)
+    if queues.scheduler == "strict":
+        if queues.weights:
+            raise ConfigurationError("queues.weights", "are set, and strict has none", "remove them or give wfq")
+        if queues.change_weights:
+            raise ConfigurationError("queues.change_weights", "is true, and strict has no weights", "remove it")
+    else:
+        for name in queues.weights:
+            if name not in names:
+                raise ConfigurationError(f"queues.weights.{printable(name)}", "there is no such class", known)
+        missing = next((name for name in queues.order if name not in queues.weights), None)
+        if missing is not None:
+            raise ConfigurationError("queues.weights", f"class {shown(missing)} has none", "give a number above 0")
+    if queues.ovsdb is not None:
+        split_ovsdb(queues.ovsdb, "queues.ovsdb")
 
 
 def _check_listeners(configuration: Configuration) -> None:

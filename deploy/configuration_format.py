@@ -32,6 +32,7 @@ from optimizer.settings import (
     SafetySettings,
 )
 from topology_sync.addresses import split_address
+from topology_sync.class_queues import MAX_CLASS_QUEUES, ClassQueues
 from topology_sync.errors import ConfigurationError
 from topology_sync.scenario import SlaGoal
 from topology_sync.topology import Link
@@ -39,6 +40,7 @@ from topology_sync.topology import Link
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(check_printable)]
 FilePath = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(check_printable)]
 Dscp = Annotated[int, Field(ge=0, le=63)]
+Weight = Annotated[float, Field(gt=0, le=1e6)]
 _MAX_SOCKET_PATH = 107  # sun_path holds 108 bytes with its final zero, unix(7)
 
 
@@ -153,6 +155,8 @@ class SouthboundSection(Section):
     """TLS towards the switches is not part of this version: null."""
     api_socket: FilePath | None = None
     """Unix socket on which controller and optimizer meet; null: inside the state directory."""
+    audit_period_s: float = Field(default=30.0, ge=1, le=86_400)
+    """Within this time the rules of every switch are read back once and differences put right."""
 
 
 class ApiSection(Section):
@@ -205,6 +209,21 @@ class TelemetrySection(Section):
     """Delay probes per second in all; 0 sends none."""
 
 
+class QueuesSection(Section):
+    """A queue per class at every link, and how links serve them."""
+
+    scheduler: Literal["wfq", "strict"] = "wfq"
+    """wfq: each queue its part of a busy link by weight; strict: the first queue in order that holds a packet."""
+    order: list[Name] = Field(min_length=1, max_length=MAX_CLASS_QUEUES)
+    """Every class once, the one of queue 0 first; with strict that is the one served first."""
+    weights: dict[Name, Weight] = Field(default_factory=dict, max_length=MAX_CLASS_QUEUES)
+    """With wfq the weight of every class at the start."""
+    change_weights: bool | None = None
+    """May the optimizer change the weights; null: with wfq it may."""
+    ovsdb: FilePath | None = None
+    """Where queues are set up: unix:PATH, tcp:HOST:PORT or tcp:PORT at every switch's own address; null: nowhere."""
+
+
 class Configuration(Section):
     """The operator's configuration of Routewright, version 1."""
 
@@ -221,6 +240,8 @@ class Configuration(Section):
     predictor: PredictorSection = PredictorSection()
     forecast: ForecastSection = ForecastSection()
     maintenance: MaintenanceSection = MaintenanceSection()
+    queues: QueuesSection | None = None
+    """A queue per class at every link; null: one for all."""
     southbound: SouthboundSection = SouthboundSection()
     api: ApiSection = ApiSection()
     network: NetworkSection = NetworkSection()
@@ -272,6 +293,7 @@ class Configuration(Section):
             default_capacity_bps=self.network.default_capacity_mbps * 1e6,
             default_queue_packets=self.network.default_queue_packets,
             hosts=tuple(StaticHost(host.prefix, host.mac.lower(), host.node, host.port) for host in self.network.hosts),
+            audit_period_s=self.southbound.audit_period_s,
             poll_period_s=self.telemetry.poll_s,
             window_s=self.telemetry.window_s,
             probes_per_s=self.telemetry.probes_per_s,
@@ -280,6 +302,8 @@ class Configuration(Section):
                 for entry in self.classes
                 if entry.sla.delay_ms is not None or entry.sla.jitter_ms is not None
             ),
+            queues=self.class_queues(),
+            ovsdb=None if self.queues is None else self.queues.ovsdb,
         )
 
     def optimizer_settings(self, state_directory: Path | None = None) -> OptimizerSettings:
@@ -301,9 +325,23 @@ class Configuration(Section):
             predictor=self.predictor_settings(),
             forecast=ForecastSettings(**self.forecast.model_dump()),
             transmission_delay=self.network.transmission_delay,
+            queues=self.class_queues(),
             api_host=host,
             api_port=port,
             api_token=None if token_file is None else read_secret(self.path(token_file), "api.token_file"),
+        )
+
+    def class_queues(self) -> ClassQueues | None:
+        """The queues per class, None where there is one for all."""
+        chosen = self.queues
+        if chosen is None:
+            return None
+        weighted = chosen.scheduler == "wfq"
+        return ClassQueues(
+            chosen.scheduler,
+            tuple(chosen.order),
+            tuple(chosen.weights[name] for name in chosen.order) if weighted else (),
+            weighted if chosen.change_weights is None else chosen.change_weights,
         )
 
     def predictor_settings(self) -> PredictorSettings:

@@ -9,8 +9,9 @@ independent.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,12 +20,15 @@ from gnn_model.analytic_delay import path_statistics
 from gnn_model.analytic_fixed_point import Shared, Solution, fixed_point
 from gnn_model.analytic_layout import Layout, PathPool
 from gnn_model.analytic_queues import NOTHING
+from gnn_model.configurations import Configuration, predict_as_scenarios, rescheduled
 from gnn_model.incremental import Held, RoutingJudge
 from gnn_model.predictor import Prediction
 from topology_sync.routing import Routing
 from topology_sync.scenario import Scenario
+from topology_sync.topology import Scheduler
 from topology_sync.values import float_array
 
+Item = TypeVar("Item")
 HOPS_AT_ONCE = 200_000  # candidates are worked on in groups whose arrays stay within the processor's cache
 
 
@@ -49,17 +53,37 @@ class AnalyticPredictor:
         shared = Shared.of(scenario, pool.queues)
         if COMPILED:
             shared.prepare()
-            if min(self._threads, len(candidates)) < 2:
-                return [_predict(scenario, shared, pool.layout([candidate]))[0] for candidate in candidates]
-            with ThreadPoolExecutor(self._threads) as threads:
-                return list(
-                    threads.map(lambda candidate: _predict(scenario, shared, pool.layout([candidate]))[0], candidates)
-                )
+            return self._each(lambda candidate: _predict(scenario, shared, pool.layout([candidate]))[0], candidates)
         step = max(HOPS_AT_ONCE // max(len(scenario.routing.flat.hop_link), 1), 1)
         predictions: list[Prediction] = []
         for start in range(0, len(candidates), step):
             predictions += _predict(scenario, shared, pool.layout(candidates[start : start + step]))
         return predictions
+
+    def predict_configurations(self, scenario: Scenario, candidates: Sequence[Configuration]) -> list[Prediction]:
+        """Predict each candidate; what does not depend on schedulers is worked out once."""
+        if not COMPILED:
+            return predict_as_scenarios(self, scenario, candidates)
+        pool = PathPool(scenario)
+        shared = Shared.of(scenario, pool.queues)
+        places: dict[tuple[Scheduler, ...], tuple[Scenario, PathPool, Shared]] = {}
+        for schedulers in dict.fromkeys(candidate.schedulers for candidate in candidates):
+            other = rescheduled(scenario, schedulers)
+            other_pool = pool.rescheduled(other)
+            places[schedulers] = other, other_pool, shared.rescheduled(other, other_pool.queues)
+            places[schedulers][2].prepare()
+
+        def one(candidate: Configuration) -> Prediction:
+            other, other_pool, other_shared = places[candidate.schedulers]
+            return _predict(other, other_shared, other_pool.layout([candidate.routing]))[0]
+
+        return self._each(one, candidates)
+
+    def _each(self, predict: Callable[[Item], Prediction], candidates: Sequence[Item]) -> list[Prediction]:
+        if min(self._threads, len(candidates)) < 2:
+            return [predict(candidate) for candidate in candidates]
+        with ThreadPoolExecutor(self._threads) as threads:
+            return list(threads.map(predict, candidates))
 
     def judge_of(self, scenario: Scenario) -> RoutingJudge | None:
         """A judge of moves that follows the fixed point as far as a move changes it."""

@@ -54,6 +54,13 @@ class Shared:
         for name in (*_FIRST_ASKED, "weighted_as_strict"):
             getattr(self, name)
 
+    def rescheduled(self, scenario: Scenario, queues: int) -> Shared:
+        """What the routings of the same scenario under other schedulers share."""
+        result = replace(self, ports=ports_of(scenario, queues), queues=queues)
+        for name in ("powers", "burst_rows"):  # of the demands alone
+            result.__dict__[name] = getattr(self, name)
+        return result
+
     @property
     def links(self) -> int:
         """Number of links."""

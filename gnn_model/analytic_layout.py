@@ -69,6 +69,12 @@ class PathPool:
         # The queue that a class takes at a link, as link * queues + queue.
         self._queue_at = np.arange(topology.link_count)[:, None] * self.queues + queue_of[topology.link_source]
 
+    def rescheduled(self, scenario: Scenario) -> PathPool:
+        """The pool of the same scenario under other schedulers: this one where every class keeps its queue."""
+        other = PathPool(scenario)
+        same = other.queues == self.queues and np.array_equal(other._queue_at, self._queue_at)
+        return self if same else other
+
     def layout(self, candidates: Sequence[Routing]) -> Layout:
         """Lay the candidates out.  Cheap for candidates made by ``Routing.with_changes`` of the scenario's routing."""
         base = self._scenario.routing

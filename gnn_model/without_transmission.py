@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gnn_model.configurations import Configuration, predict_configurations
 from gnn_model.predictor import IncrementalPredictor, MoveEffects, Prediction, Predictor, RoutingJudge, problem_of
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
@@ -43,6 +44,14 @@ class WithoutTransmission:
         return [
             _shortened(prediction, _transmission_s(scenario, routing))
             for prediction, routing in zip(predictions, candidates, strict=True)
+        ]
+
+    def predict_configurations(self, scenario: Scenario, candidates: Sequence[Configuration]) -> list[Prediction]:
+        """Predict the same traffic under candidates with other routings and schedulers."""
+        predictions = predict_configurations(self.predictor, scenario, candidates)
+        return [
+            _shortened(prediction, _transmission_s(scenario, candidate.routing))
+            for prediction, candidate in zip(predictions, candidates, strict=True)
         ]
 
     def judge_of(self, scenario: Scenario) -> RoutingJudge | None:

@@ -135,6 +135,7 @@ class ClosedLoop:
                 "links_down": [view.scenario.topology.link_name(int(link)) for link in np.nonzero(~view.usable.up)[0]],
                 "max_utilisation": records.number(snapshot.max_utilisation),
                 "violation": snapshot.violation,
+                "queues": records.queue_rows(view.scenario.topology, view.scenario.traffic.class_names),
             }
             data["sla"] = {
                 "classes": records.measured_classes(view, self.settings.classes),
@@ -373,6 +374,12 @@ class ClosedLoop:
                 source, target = topology.link_source[link], topology.link_target[link]
                 names = topology.node_names
                 metrics.link_utilisation.labels(names[source], names[target]).set(float(carried[link]))
+
+        for row in records.queue_rows(topology, view.scenario.traffic.class_names):
+            total = sum(row["weights"].values())
+            for name, weight in row["weights"].items():
+                for node in row["nodes"]:
+                    metrics.queue_weight.labels(node, name).set(weight / total)
 
     async def _recover(self) -> None:
         """Find out what became of a transaction that was under way when this process last ended."""

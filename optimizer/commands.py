@@ -95,12 +95,18 @@ def _call(method: str, api: str, path: str, token_file: Path | None) -> Any:
     try:
         answer = httpx.request(method, api.rstrip("/") + path, headers=headers, timeout=API_TIMEOUT_S, trust_env=False)
         data = answer.json()
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol):
+        raise InputError("--api", f"'{api}' is no address", f"give one like {DEFAULT_API}") from None
+    except (httpx.HTTPError, ValueError) as error:
         raise UnavailableError(f"optimizer {api} does not answer: {error}") from None
-    if answer.status_code in (400, 401, 404):
+    if not isinstance(data, dict):
+        raise UnavailableError(f"what answers at {api} is no optimizer")
+    if answer.status_code in (400, 401, 403, 404, 413):
         raise InputError("", str(data.get("error", answer.reason_phrase)), "")
     if answer.status_code >= 400:
         raise UnavailableError(str(data.get("error", answer.reason_phrase)))
+    if method == "GET" and not data.keys() & {"sla", "decisions", "demands"}:
+        raise UnavailableError(f"what answers at {api} is no optimizer")
     return data
 
 
@@ -128,6 +134,8 @@ def _show_status(data: dict[str, Any]) -> None:
             f"{network['nodes']} nodes, {network['links']} links, {len(network['links_down'])} down, "
             f"fullest link {_percent(network['max_utilisation'])}, routing version {network['routing_version']}"
         )
+        for row in network.get("queues", ()):
+            console.print(f"queues {_queues(row)}")
     if data["awaiting_approval"] is not None:
         console.print(f"[yellow]plan {data['awaiting_approval']} awaits approval[/]")
     table = Table("class", "worst delay", "goal", "worst jitter", "goal", "worst loss", "goal", "violated", "met")
@@ -150,6 +158,14 @@ def _show_status(data: dict[str, Any]) -> None:
             console.print(f"{entry['source']}-{entry['target']} {entry['class']}: {'; '.join(entry['reasons'])}")
 
 
+def _queues(row: dict[str, Any]) -> str:
+    """One line of how some nodes serve their queues."""
+    weights = " ".join(f"{name} {weight:g}" for name, weight in row["weights"].items())
+    nodes = row["nodes"]
+    where = ", ".join(nodes) if len(nodes) <= 4 else f"{len(nodes)} nodes"
+    return f"{row['scheduler']} {weights} ({where})"
+
+
 def _show_history(decisions: list[dict[str, Any]]) -> None:
     from datetime import datetime
 
@@ -164,12 +180,17 @@ def _show_history(decisions: list[dict[str, Any]]) -> None:
             datetime.fromtimestamp(entry["time_s"]).isoformat(" ", "seconds"),
             entry["trigger"],
             entry["status"],
-            str(entry["changed_demands"]),
+            _changes(entry),
             f"{before['violation'] or 0:.2f} -> {after['violation'] or 0:.2f}",
             f"{before['max_utilisation'] or 0:.2f} -> {after['max_utilisation'] or 0:.2f}",
             entry["reason"],
         )
     Console().print(table)
+
+
+def _changes(entry: dict[str, Any]) -> str:
+    nodes = entry.get("changed_nodes", 0)
+    return f"{entry['changed_demands']} paths" + (f", weights of {nodes} nodes" if nodes else "")
 
 
 def _show_decision(data: dict[str, Any]) -> None:
@@ -180,6 +201,11 @@ def _show_decision(data: dict[str, Any]) -> None:
     _show_history([data])
     for name, value in data["times_s"].items():
         console.print(f"  {name:28} {value - data['times_s'].get('violation_first_measured', value):+.2f} s")
+    queues = data.get("queues", {"before": [], "after": []})
+    if queues["before"] != queues["after"]:
+        for when, rows in queues.items():
+            for row in rows:
+                console.print(f"  queues {when:6} {_queues(row)}")
     table = Table("demand", "class", "predicted before", "predicted after", "measured after", "path")
     routes = {(r["source"], r["target"], r["class"]): r for r in data["plan"]["routes"]}
     for row in data["demands"]:

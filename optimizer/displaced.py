@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 import numpy as np
 
+from gnn_model.predictor import Prediction
 from optimizer.candidates import UsableLinks
 from topology_sync.routing import Routing
 from topology_sync.scenario import Scenario
-from topology_sync.values import BoolArray
+from topology_sync.values import BoolArray, FloatArray, float_array
 
 
 def demands_over(routing: Routing, closed: BoolArray) -> tuple[int, ...]:
@@ -29,4 +33,24 @@ def displaced_demands(scenario: Scenario, usable: UsableLinks) -> tuple[int, ...
             usable.for_ends(topology, int(traffic.source[demand]), int(traffic.target[demand]))[list(path.links)].all()
             for path in scenario.routing.paths[demand]
         )
+    )
+
+
+def cut_off(prediction: Prediction, demands: Iterable[int]) -> Prediction:
+    """The same prediction with some demands delivering nothing: loss 1 and infinite delay."""
+    index = list(demands)
+    if not index:
+        return prediction
+
+    def marked(values: FloatArray, value: float) -> FloatArray:
+        values = values.copy()
+        values[index] = value
+        return float_array(values)
+
+    return replace(
+        prediction,
+        delay_s=marked(prediction.delay_s, np.inf),
+        delay_p99_s=marked(prediction.delay_p99_s, np.inf),
+        jitter_s=marked(prediction.jitter_s, np.nan),
+        loss_ratio=marked(prediction.loss_ratio, 1.0),
     )

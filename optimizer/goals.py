@@ -72,6 +72,10 @@ class GoalTable:
         """Stricter goals: each limit lowered by ``headroom_ratio``."""
         return replace(self, limit=self.limit * (1.0 - headroom_ratio))
 
+    def with_uncertainty(self, uncertainty: Uncertainty) -> GoalTable:
+        """The same goals for predictions that scatter so much."""
+        return replace(self, uncertainty=uncertainty)
+
     def of_demands(self, rows: IntArray) -> GoalTable:
         """The goals of some demands alone, in the order of ``rows``."""
         return replace(self, limit=self.limit[:, rows], percentile=self.percentile[rows], weight=self.weight[rows])
@@ -94,6 +98,7 @@ class Score(NamedTuple):
     violation: float
     max_utilisation: float
     changed_demands: int
+    changed_weights: int = 0
 
     def better_than(self, other: Score, tolerance: float = VIOLATION_TOLERANCE) -> bool:
         """Whether this is better beyond rounding."""

@@ -2,29 +2,35 @@
 
 Moves are screened by link loads and a rough queue model (``screening``); the better ones are estimated by the
 predictor's incremental judge where it has one (``move_judging``); the few best are predicted in full, and only that
-verdict counts.  The result is never worse than the start in the predictor's eyes.  Same seed and enough time: same
-result.
+verdict counts.  Where queue weights may change, a step of theirs is tried now and then, and wherever no path move
+helps (``weight_steps``).  The result is never worse than the start in the predictor's eyes, believed or allowed for its
+error (``GoalTable.uncertainty``).  Same seed and enough time: same result.
 """
 
 from __future__ import annotations
 
+import itertools
+import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from gnn_model.configurations import rescheduled
 from gnn_model.predictor import Prediction, Predictor
 from optimizer.balanced_opening import balanced_opening
 from optimizer.candidates import CandidatePaths
-from optimizer.displaced import demands_over, displaced_demands
+from optimizer.displaced import cut_off, demands_over, displaced_demands
 from optimizer.goals import CERTAIN, GoalTable, Score, experienced_values, predicted_severity, predicted_violation
 from optimizer.move_generation import SCREENED_PER_STEP, MoveSource
 from optimizer.move_judging import MoveJudging
 from optimizer.promise_prices import PromisePrices
 from optimizer.screening import LoadScreen, Move, soft_maximum
+from optimizer.weight_steps import ClassNeeds, Schedulers, WeightSteps, changed_nodes, put_back, weight_changes
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
-from topology_sync.values import FloatArray, float_array
+from topology_sync.values import float_array
 
 JUDGED_PER_STEP = 6
 ESTIMATED_PER_STEP = 256  # moves that an incremental judge looks at, of which the best few are predicted in full
@@ -33,7 +39,10 @@ TOGETHER = (2, 4, 8)  # so many moves at once are predicted too
 LIKELY_HARMLESS = 0.01  # a change is tried to be taken back where the estimated violation grows by no more than this
 INDIFFERENT = 0.01  # an expected violation that grows by less is worth a lower maximum or fewer changes
 HOT_LINKS = 6
+WORTH_ANOTHER = 0.1  # of the violation: a step of the weights that brought so much is followed by another
+WEIGHTS_EVERY = 5  # steps of the paths between two of the weights
 GREEDY_DEPTH = 8
+PRICED = 0.5  # of the demands that are laid anew take the path of least price
 UNSETTLED = 4  # demands that are laid anew, at most
 ACCEPTED_LOSS = 1.02  # of the least violation: from no worse than this the search goes on
 UNNEEDED_TOLERANCE = 0.01  # a change that lowers the maximum utilisation by less than this in all is taken back
@@ -41,6 +50,8 @@ PRUNE_TIME_SHARE = 0.15
 LOWERING_TIME_SHARE = 0.1
 OPENING_TIME_SHARE = 0.2
 SMALLEST_GAIN = 1e-6
+FEW_MOVED = 100  # demands; of more, loads are summed up anew
+UNCERTAIN_GAIN = 2e-3  # of an expected violation: smaller steps are not worth their time
 
 
 @dataclass(frozen=True)
@@ -48,7 +59,9 @@ class SearchLimits:
     """``max_changes`` None means any number; ``frozen`` demands keep their paths unless those are broken.
 
     ``from_balanced``: where promises are broken and any demand may move, begin at the routing that is exact about
-    utilisation if that breaks less (``balanced_opening``; load its kernels before a clock starts).
+    utilisation if that breaks less (``balanced_opening``; load its kernels before a clock starts).  When ``stop`` is
+    set the search ends with the best plan so far.  ``queue_weights``: those of weighted nodes may change too, but for
+    ``frozen_nodes``; they count as ``weight_steps.weight_changes`` says.
     """
 
     time_s: float = 1.0
@@ -57,19 +70,24 @@ class SearchLimits:
     single_path: bool = False
     seed: int = 1
     from_balanced: bool = False
+    stop: threading.Event | None = None
+    queue_weights: bool = False
+    frozen_nodes: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)
 class SearchResult:
-    """A routing and what is predicted for it and for the start.
+    """A routing, the schedulers of all nodes, and what is predicted for them and for the start.
 
     ``changed`` holds every demand whose paths differ from the start, ``repaired`` those of them that had to move (not
     counted against ``max_changes``), ``unroutable`` those that no usable path can carry.  In ``before`` demands over
-    dead links have loss 1 and infinite delay.
+    dead links have loss 1 and infinite delay.  ``schedulers`` [nodes] are the scenario's but for ``changed_nodes``.
     """
 
     routing: Routing
+    schedulers: Schedulers
     changed: tuple[int, ...]
+    changed_nodes: tuple[int, ...]
     repaired: tuple[int, ...]
     unroutable: tuple[int, ...]
     start_score: Score
@@ -92,6 +110,7 @@ def search(
 @dataclass(frozen=True, eq=False)
 class _Standing:
     routing: Routing
+    schedulers: Schedulers
     prediction: Prediction
     violation: float
 
@@ -120,13 +139,15 @@ class _Search:
         dead = set(demands_over(self.start, ~usable.up))
         self.screen = LoadScreen(self.scenario, self.table)
         self.source = MoveSource(self.scenario, self.screen, self.candidates, self.random, self._may_move)
-        self.judging = MoveJudging(self.scenario, self.table, self.predictor)
+        self.judging = MoveJudging(self.scenario, self.table, self.predictor, self.limits.stop)
+        self.start_schedulers = self.schedulers
+        self.weights = WeightSteps(self.scenario, self.limits.frozen_nodes) if self.limits.queue_weights else None
         self.repaired, unroutable = self._repair()
         stranded = unroutable & dead
         if stranded:
             self._drop_traffic(stranded)
         start_prediction = self.judging.predict([self.start])[0]
-        before = _cut_off(start_prediction, dead)
+        before = cut_off(start_prediction, dead)
         prediction = self.judging.predict([self.routing])[0] if self.repaired else start_prediction
         start_score = Score(predicted_violation(before, full_table), self._max_utilisation(self.start), 0)
         self._take(self.routing, prediction)
@@ -139,15 +160,22 @@ class _Search:
         self._take_back()
         if self.limits.max_changes is not None and self.violation > 0:
             self._mend(search_deadline)  # changes taken back may now be spent better
-        after = _cut_off(self.prediction, stranded)
+        self._take_back_weights()
+        after = cut_off(self.prediction, stranded)
         score = Score(
-            predicted_violation(after, full_table), self._max_utilisation(self.routing), len(self._discretionary())
+            predicted_violation(after, full_table),
+            self._max_utilisation(self.routing),
+            len(self._discretionary()),
+            weight_changes(self.start_schedulers, self.schedulers),
         )
         if not self.repaired and not self.limits.single_path and not self._improved(before, start_score, after, score):
+            self._schedule(self.start_schedulers)
             self.routing, after, score = self.start, before, start_score
         return SearchResult(
             routing=self.routing,
+            schedulers=self.schedulers,
             changed=self.routing.changed_demands(self.start),
+            changed_nodes=changed_nodes(self.start_schedulers, self.schedulers),
             repaired=tuple(sorted(self.repaired)),
             unroutable=tuple(sorted(unroutable)),
             start_score=start_score,
@@ -186,7 +214,7 @@ class _Search:
         self.table = replace(self.table, weight=np.where(rate > 0, self.table.weight, 0.0))
         self.screen = LoadScreen(self.scenario.with_routing(self.routing), self.table)
         self.source = MoveSource(self.scenario, self.screen, self.candidates, self.random, self._may_move)
-        self.judging = MoveJudging(self.scenario, self.table, self.predictor)
+        self.judging = MoveJudging(self.scenario, self.table, self.predictor, self.limits.stop)
 
     # SLA violations
 
@@ -207,9 +235,15 @@ class _Search:
 
     def _mend(self, deadline: float) -> None:
         """Best-improvement descent on the violation score; where single moves fail, a few steps deep."""
-        while self.violation > 0 and self.judging.has_time(deadline):
+        for step in itertools.count():
+            if not self._worth_mending() or not self.judging.has_time(deadline):
+                return
+            if step % WEIGHTS_EVERY == 0:
+                self._weigh(deadline)
             moves = self.source.off(self._links_that_hurt(), self.routing, deadline)
-            if not moves or not (self._judge_single(moves, deadline) or self._judge_sequence(deadline)):
+            if moves and (self._judge_single(moves, deadline) or self._judge_sequence(deadline)):
+                continue
+            if not self._mend_by_weights(deadline):
                 return
 
     def _mend_again(self, deadline: float) -> None:
@@ -217,7 +251,7 @@ class _Search:
         if self.limits.max_changes is not None:
             return
         best = self.standing
-        while self.violation > 0 and self.judging.has_time(deadline):
+        while self._worth_mending() and self.judging.has_time(deadline):
             self._unsettle()
             self._take(self.routing, self.judging.predict([self.routing])[0])
             self._mend(deadline)
@@ -228,24 +262,27 @@ class _Search:
         self._stand_on(best)
 
     def _unsettle(self) -> None:
-        """Lay a few demands that cross a link that hurts on other paths of theirs."""
+        """Lay a few demands that cross a link that hurts anew: where promises cost least, or anywhere else."""
         links = self._links_that_hurt()
         if not links:
             return
+        self.source.prices = PromisePrices.of(self.screen, self.prediction)
         link = links[int(self.random.integers(len(links)))]
         crossing = np.nonzero(self.screen.share[:, link] * self.scenario.traffic.rate_bps > 0)[0]
         crossing = crossing[[self._may_move(int(demand)) for demand in crossing]]
-        for demand in self.random.permutation(crossing)[: int(self.random.integers(2, UNSETTLED + 1))]:
-            options = [path for path in self.source.options(int(demand)) if link not in path]
-            if options:
-                self._move(Move(int(demand), (PathShare(options[int(self.random.integers(len(options)))]),)))
+        for demand in self.random.permutation(crossing)[: int(self.random.integers(2, UNSETTLED + 1))].tolist():
+            cheapest = self.source.path_by_price(demand)
+            others = [path for path in self.source.options(demand) if link not in path]
+            if cheapest is not None and self.random.random() < PRICED:
+                self._move(Move(demand, (PathShare(cheapest),)))
+            elif others:
+                self._move(Move(demand, (PathShare(others[int(self.random.integers(len(others)))]),)))
 
     def _links_that_hurt(self) -> list[int]:
         """Links that delay or drop most of what misses its goals."""
         time_s, loss = self.screen.waiting(self.screen.utilisation())
         service_s = 1.0 / self.capacity
-        judged = self.screen.judged
-        hurt = (self.severity[judged] @ self.screen.share[judged]) * (time_s / service_s * 1e-3 + loss * 10)
+        hurt = (self.severity @ self.screen.share) * (time_s / service_s * 1e-3 + loss * 10)
         order = np.argsort(-hurt, kind="stable")
         return [int(link) for link in order[:HOT_LINKS] if hurt[link] > 0]
 
@@ -271,7 +308,7 @@ class _Search:
     def _together(self, moves: list[Move]) -> list[Routing]:
         """Moves of different demands carried out one after the other: the routing after 2, 4, 8, ... of them."""
         limit = self.limits.max_changes
-        room = len(moves) if limit is None else limit - len(self.changed - self.repaired)
+        room = len(moves) if limit is None else limit - self._changes()
         routing, moved, prefixes = self.routing, dict[int, tuple[PathShare, ...]](), list[Routing]()
         for move in moves:
             is_new = move.demand not in self.changed and move.demand not in self.repaired
@@ -309,11 +346,79 @@ class _Search:
             for routing, prediction in zip(routings, predictions, strict=True)
         ]
         best = min(range(len(routings)), key=scores.__getitem__)
-        if scores[best][0] >= self.violation * (1 - SMALLEST_GAIN):
+        if scores[best][0] >= self.violation * (1 - self._least_gain()):
             return False
         self._restore(routings[best])
         self._take(routings[best], predictions[best])
         return True
+
+    # queue weights
+
+    @property
+    def schedulers(self) -> Schedulers:
+        """Those that the search stands on, [nodes]."""
+        return self.scenario.topology.schedulers
+
+    def _weigh(self, deadline: float) -> None:
+        """Steps of the weights, one after the other as long as each lessens the violation much."""
+        while self._worth_mending() and self.judging.has_time(deadline):
+            before = self.violation
+            if not self._step_weights(deadline) or self.violation > before * (1 - WORTH_ANOTHER):
+                return
+
+    def _mend_by_weights(self, deadline: float) -> bool:
+        """A step of the weights, smaller ones until one lessens what is violated."""
+        while self._worth_mending() and self.judging.has_time(deadline):
+            if self._step_weights(deadline):
+                return True
+            if self.weights is None or self.weights.exhausted:
+                return False
+        return False
+
+    def _step_weights(self, deadline: float) -> bool:
+        """The best step of the weights if it lessens what is violated; the next is larger then, else smaller."""
+        if self.weights is None or not self.weights.nodes:
+            return False
+        needs = ClassNeeds.of(self.severity, self.prediction, self.table, self.scenario.traffic)
+        link_source = self.scenario.topology.link_source
+        hot_nodes = list(dict.fromkeys(int(link_source[link]) for link in self._links_that_hurt()))
+        most = np.inf if self.limits.max_changes is None else self.limits.max_changes
+        proposals = self.weights.proposals(self.schedulers, needs, hot_nodes)
+        proposals = [proposal for proposal in proposals if self._changes(proposal) <= most]
+        proposals = proposals[: self.judging.affordable_predictions(deadline)]
+        better = self._take_best_schedulers(proposals, self.violation * (1 - self._least_gain()))
+        self.weights.adapt(better)
+        return better
+
+    def _take_best_schedulers(self, proposals: Sequence[Schedulers], below: float) -> bool:
+        """Stand on the schedulers that violate least, if that is less than ``below``."""
+        predictions = self.judging.predict_schedulers(self.routing, proposals)
+        violations = [predicted_violation(prediction, self.table) for prediction in predictions]
+        best = min(range(len(proposals)), key=violations.__getitem__, default=None)
+        if best is None or violations[best] >= below:
+            return False
+        self._schedule(proposals[best])
+        self._take(self.routing, predictions[best])
+        return True
+
+    def _take_back_weights(self) -> None:
+        """Undo changes of weights that keep no promise: all at once, or node by node."""
+        allowed = self._allowed() + SMALLEST_GAIN
+        while any(
+            self.judging.has_time(self.deadline) and self._take_best_schedulers([schedulers], allowed)
+            for schedulers in put_back(self.start_schedulers, self.schedulers)
+        ):
+            continue
+
+    def _schedule(self, schedulers: Schedulers) -> None:
+        if schedulers != self.schedulers:
+            self.scenario = rescheduled(self.scenario, schedulers)
+            self.judging.reschedule(self.scenario)
+
+    def _changes(self, schedulers: Schedulers | None = None) -> int:
+        """Changes that count, with these schedulers or those that the search stands on."""
+        chosen = self.schedulers if schedulers is None else schedulers
+        return len(self.changed - self.repaired) + weight_changes(self.start_schedulers, chosen)
 
     # maximum utilisation
 
@@ -343,7 +448,7 @@ class _Search:
         while self.judging.has_time(deadline):
             kept = self.routing
             steps: list[tuple[Move, Routing]] = []
-            while len(steps) < (GREEDY_DEPTH if check else SCREENED_PER_STEP) and time.monotonic() < deadline:
+            while len(steps) < (GREEDY_DEPTH if check else SCREENED_PER_STEP) and self.judging.has_time(deadline):
                 move = self._best_relief()
                 if move is None:
                     break
@@ -366,6 +471,13 @@ class _Search:
                 self._restore(steps[harmless - 1][1])
                 self._take(steps[harmless - 1][1], predictions[harmless - 1])
 
+    def _least_gain(self) -> float:
+        """By what part of the violation a step must lower it."""
+        return UNCERTAIN_GAIN if any(self.table.uncertainty) else SMALLEST_GAIN
+
+    def _worth_mending(self) -> bool:
+        return self.violation > (INDIFFERENT if any(self.table.uncertainty) else 0.0)
+
     def _allowed(self) -> float:
         """How much violation routings may have that are better otherwise."""
         return self.violation + (INDIFFERENT if any(self.table.uncertainty) else SMALLEST_GAIN * self.violation)
@@ -375,7 +487,7 @@ class _Search:
         utilisation = self.screen.utilisation()
         fullest = float(utilisation.max(initial=0.0))
         hot = np.nonzero((utilisation >= fullest * (1 - 1e-9)) & (utilisation > 0))[0]
-        moves = self.source.off([int(link) for link in hot[:2]], self.routing)
+        moves = self.source.off([int(link) for link in hot[:2]], self.routing, self.deadline)
         if not moves:
             return None
         after = self.screen.utilisation_after(moves)
@@ -385,14 +497,14 @@ class _Search:
 
     def _shake(self) -> None:
         """Lift a few demands off full links and lay them anew in random order."""
+        active = np.nonzero(self.scenario.traffic.rate_bps > 0)[0]
+        if not len(active):
+            return
         utilisation = self.screen.utilisation()
         fullest = int(
             np.argmax(utilisation + 0.02 * utilisation.max(initial=0.0) * self.random.random(len(utilisation)))
         )
         crossing = np.nonzero(self.screen.share[:, fullest] * self.scenario.traffic.rate_bps > 0)[0]
-        active = np.nonzero(self.scenario.traffic.rate_bps > 0)[0]
-        if not len(active):
-            return
         chosen = self.random.permutation(crossing)[:3]
         others = self.random.choice(active, size=min(len(active), 3), replace=False)
         for demand in self.random.permutation(np.unique(np.concatenate([chosen, others]).astype(int))):
@@ -438,15 +550,14 @@ class _Search:
 
     def _back_together(self, moves: list[Move], limit: float, allowed: float) -> set[int]:
         """Carry out the longest run of these moves that does no harm; the demands that need not be looked at again."""
-        runs: list[tuple[list[Move], Routing]] = []
-        size = 1
-        while size <= len(moves):
-            routing = self.routing.with_changes({move.demand: move.paths for move in moves[:size]})
-            if self._max_utilisation(routing) > limit:
-                break
-            runs.append((moves[:size], routing))
-            size = len(moves) if size < len(moves) < 2 * size else 2 * size
-        runs = runs[: max(self.judging.affordable_predictions(self.deadline), 1)]
+        fullest = self.screen.utilisation_after_all(moves).max(axis=1, initial=0.0)
+        most = int(np.argmax(fullest > limit)) if (fullest > limit).any() else len(moves)
+        sizes = [size for size in (2**power for power in range(20)) if size < most] + [max(most, 1)]
+        sizes = sizes[: max(self.judging.affordable_predictions(self.deadline), 1)]
+        runs = [
+            (moves[:size], self.routing.with_changes({move.demand: move.paths for move in moves[:size]}))
+            for size in sizes
+        ]
         predictions = self.judging.predict([routing for _, routing in runs])
         for (taken, routing), prediction in zip(reversed(runs), reversed(predictions), strict=True):
             if predicted_violation(prediction, self.table) <= allowed + SMALLEST_GAIN:
@@ -472,7 +583,7 @@ class _Search:
         limit = self.limits.max_changes
         if limit is None:
             return True
-        return demand in self.changed or len(self.changed - self.repaired) < limit
+        return demand in self.changed or self._changes() < limit
 
     def _discretionary(self) -> list[int]:
         return sorted(self.changed - self.repaired)
@@ -491,9 +602,15 @@ class _Search:
         self.routing = self.routing.with_changes({move.demand: move.paths})
 
     def _restore(self, routing: Routing) -> None:
-        for demand, (mine, theirs) in enumerate(zip(self.routing.paths, routing.paths, strict=True)):
-            if mine is not theirs:
-                self._apply(Move(demand, theirs))
+        pairs = zip(self.routing.paths, routing.paths, strict=True)
+        moved = [demand for demand, (mine, theirs) in enumerate(pairs) if mine is not theirs]
+        if len(moved) <= FEW_MOVED:
+            for demand in moved:
+                self._apply(Move(demand, routing.paths[demand]))
+        else:
+            self.screen.reset(routing)
+            self.changed -= set(moved)
+            self.changed |= {demand for demand in moved if routing.paths[demand] != self.start.paths[demand]}
         self.routing = routing
 
     def _take(self, routing: Routing, prediction: Prediction) -> None:
@@ -502,15 +619,15 @@ class _Search:
         self.severity = predicted_severity(experienced_values(prediction, self.table), self.table)
         self.violation = float(self.severity.sum())
         self.screen.calibrate(prediction)
-        self.source.prices = PromisePrices.of(self.screen, prediction) if self.violation > 0 else None
 
     @property
     def standing(self) -> _Standing:
         """The routing that was predicted last, and what was predicted."""
-        return _Standing(self.routing, self.prediction, self.violation)
+        return _Standing(self.routing, self.schedulers, self.prediction, self.violation)
 
     def _stand_on(self, standing: _Standing) -> None:
         self._restore(standing.routing)
+        self._schedule(standing.schedulers)
         self._take(standing.routing, standing.prediction)
 
     def _max_utilisation(self, routing: Routing) -> float:
@@ -519,23 +636,3 @@ class _Search:
     def _soft(self, routing: Routing) -> float:
         load = routing.link_load_bps(self.scenario.traffic, self.scenario.topology.link_count)
         return float(soft_maximum(load / self.capacity))
-
-
-def _cut_off(prediction: Prediction, demands: set[int]) -> Prediction:
-    """The same prediction with some demands delivering nothing."""
-    if not demands:
-        return prediction
-    index = list(demands)
-
-    def marked(values: FloatArray, value: float) -> FloatArray:
-        values = values.copy()
-        values[index] = value
-        return float_array(values)
-
-    return replace(
-        prediction,
-        delay_s=marked(prediction.delay_s, np.inf),
-        delay_p99_s=marked(prediction.delay_p99_s, np.inf),
-        jitter_s=marked(prediction.jitter_s, np.nan),
-        loss_ratio=marked(prediction.loss_ratio, 1.0),
-    )

@@ -102,7 +102,8 @@ def _look(state: LoopState, snapshot: Snapshot, settings: SafetySettings, now_s:
         return state, ()
     recent = frozenset(key for key, at in state.demand_changed_s.items() if now_s - at < settings.min_interval_s)
     free = interval_elapsed(state, settings, now_s) and snapshot.settled
-    search = StartSearch(state.next_decision, trigger, settings.max_changes if free else 0, recent)
+    nodes = frozenset(node for node, at in state.node_changed_s.items() if now_s - at < settings.min_interval_s)
+    search = StartSearch(state.next_decision, trigger, settings.max_changes if free else 0, recent, nodes)
     return (
         replace(
             state,
@@ -183,14 +184,22 @@ def _objection(
     """Why a plan must not be applied, None when it may."""
     before, after = proposal.before, proposal.after
     chosen = proposal.changed - proposal.repaired
-    if not proposal.changed:
+    if not proposal.changed and not proposal.changed_nodes:
         return "no better routing was found"
-    if len(chosen) > settings.max_changes:
-        return f"the plan changes {len(chosen)} demands, {settings.max_changes} are allowed"
+    if len(chosen) + after.changed_weights > settings.max_changes:
+        weights = f" and {after.changed_weights} times queue weights" if after.changed_weights else ""
+        return f"the plan changes {len(chosen)} demands{weights}, {settings.max_changes} changes are allowed"
     recent = [key for key in chosen if now_s - state.demand_changed_s.get(key, -1e18) < settings.min_interval_s]
     if recent:
         return f"the plan changes {'-'.join(recent[0])} again too soon"
-    if chosen and not interval_elapsed(state, settings, now_s):
+    soon = [
+        node
+        for node in sorted(proposal.changed_nodes)
+        if now_s - state.node_changed_s.get(node, -1e18) < settings.min_interval_s
+    ]
+    if soon:
+        return f"the plan changes the queue weights of {soon[0]} again too soon"
+    if (chosen or proposal.changed_nodes) and not interval_elapsed(state, settings, now_s):
         return "the last plan is too recent"
     if kind in ("topology", "maintenance"):
         return None if proposal.repaired else "no way around what is down was found"
@@ -208,6 +217,7 @@ def _apply(state: LoopState, snapshot: Snapshot, now_s: float, approved: bool) -
     assert state.decision is not None
     assert state.proposal is not None
     changed = {**state.demand_changed_s, **dict.fromkeys(state.proposal.changed, now_s)}
+    nodes = {**state.node_changed_s, **dict.fromkeys(state.proposal.changed_nodes, now_s)}
     state = replace(
         state,
         phase="applying",
@@ -215,6 +225,7 @@ def _apply(state: LoopState, snapshot: Snapshot, now_s: float, approved: bool) -
         measured_before=snapshot.violation,
         last_applied_s=now_s,
         demand_changed_s=changed,
+        node_changed_s=nodes,
         worse_count=0,
     )
     return state, (Apply(state.decision, approved),)  # type: ignore[arg-type]

@@ -47,7 +47,8 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a search found.  ``repaired`` are the changed demands that had to move.
+    """What a search found.  ``repaired`` are the changed demands that had to move, ``changed_nodes`` those whose queue
+    weights change.
 
     ``error`` says why it failed; with ``unavailable`` it failed because the predictor is away, which speaks against no
     plan.
@@ -62,6 +63,7 @@ class Proposal:
     repaired: frozenset[Key] = frozenset()
     error: str | None = None
     unavailable: bool = False
+    changed_nodes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -100,12 +102,15 @@ class Observation:
 
 @dataclass(frozen=True)
 class StartSearch:
-    """Look for a plan; ``frozen`` demands were changed too recently to move again unless broken."""
+    """Look for a plan; ``frozen`` demands were changed too recently to move again unless broken, the queue weights of
+    ``frozen_nodes`` likewise.
+    """
 
     decision: int
     trigger: Trigger
     max_changes: int
     frozen: frozenset[Key]
+    frozen_nodes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,7 @@ class Keep:
 
 @dataclass(frozen=True)
 class RollBack:
-    """Put the routes from before the decision back."""
+    """Put the routes and queue weights from before the decision back."""
 
     decision: int
     reason: str
@@ -198,6 +203,7 @@ class LoopState:
     last_look_s: float | None = None
     full_since_s: float | None = None
     demand_changed_s: Mapping[Key, float] = field(default_factory=dict)
+    node_changed_s: Mapping[str, float] = field(default_factory=dict)
     hold_downs: Mapping[TriggerKind, HoldDown] = field(default_factory=dict)
 
     @property

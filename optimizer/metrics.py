@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 
 class Metrics:
-    """Everything the optimizer exports.  Labels are bounded: classes, goals, triggers and results, never demands."""
+    """Everything the optimizer exports.  Labels are bounded (classes, goals, nodes, results), never demands."""
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
@@ -23,6 +23,12 @@ class Metrics:
             "routewright_link_utilization_ratio",
             "Carried load over capacity as measured",
             ["src", "dst"],
+            registry=registry,
+        )
+        self.queue_weight = Gauge(
+            "routewright_queue_weight_ratio",
+            "Weight of the queue of a class over the weights of all classes",
+            ["node", "class"],
             registry=registry,
         )
         self.topology_version = Gauge("routewright_topology_version", "Version of the topology seen", registry=registry)

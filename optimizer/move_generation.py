@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from optimizer.candidates import CandidatePaths
+from optimizer.cheapest_paths import CheapestPaths
 from optimizer.promise_prices import PromisePrices
 from optimizer.screening import LoadScreen, Move, soft_maximum
-from topology_sync.paths import shortest_path
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
 
@@ -32,6 +32,10 @@ class MoveSource:
     tabu: set[tuple[int, tuple[int, ...]]] = field(default_factory=set)
     offered: dict[tuple[int, int], dict[tuple[int, ...], None]] = field(default_factory=dict)
     prices: PromisePrices | None = None
+    _cheapest: CheapestPaths = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._cheapest = CheapestPaths(self.scenario.topology)
 
     def off(self, links: Iterable[int], routing: Routing, deadline: float = np.inf) -> list[Move]:
         """Every demand on these links to each of its candidate paths and to the one that present load favours.
@@ -64,15 +68,13 @@ class MoveSource:
         return moves
 
     def options(self, demand: int) -> tuple[tuple[int, ...], ...]:
-        """The paths that a demand might take: its candidates, columns offered for its ends, and those that are cheapest
-        by present load and by the prices of promises.
-        """
+        """The paths that a demand might take: its candidates, columns offered for its ends, what load favours."""
         ends = self.ends(demand)
         options = dict.fromkeys(self.candidates.between(*ends))
         options.update(self.offered.get(ends, {}))
-        for path in (self.path_by_load(demand), self.path_by_price(demand)):
-            if path is not None:
-                options[path] = None
+        by_load = self.path_by_load(demand)
+        if by_load is not None:
+            options[by_load] = None
         return tuple(options)
 
     def offer(self, columns: Iterable[tuple[int, tuple[int, ...]]]) -> None:
@@ -86,7 +88,7 @@ class MoveSource:
             return None
         source, target = self.ends(demand)
         usable = self.candidates.usable.for_ends(self.scenario.topology, source, target)
-        return shortest_path(self.scenario.topology, source, target, self.prices.weight_of(demand).tolist(), usable)
+        return self._cheapest.between(source, target, self.prices.weight_of(demand), usable)
 
     def ranked(self, moves: list[Move]) -> list[Move]:
         """Moves by rough violation score, then by how full the fullest link becomes."""
@@ -114,7 +116,7 @@ class MoveSource:
         scale = max(float(self.screen.utilisation().max(initial=0.0)), 1e-9)
         weight = 0.02 + np.minimum(after / scale, 4.0) ** 6
         usable = self.candidates.usable.for_ends(self.scenario.topology, source, target)
-        return shortest_path(self.scenario.topology, source, target, weight.tolist(), usable)
+        return self._cheapest.between(source, target, weight, usable)
 
     def ends(self, demand: int) -> tuple[int, int]:
         """Source and target of a demand."""

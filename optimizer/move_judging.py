@@ -5,17 +5,20 @@ An incremental judge gives estimates.  They order moves; whatever the search tak
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from gnn_model.configurations import Configuration, predict_configurations
 from gnn_model.predictor import IncrementalPredictor, MoveEffects, Prediction, Predictor, RoutingJudge
 from optimizer.goals import GoalTable, delay_at_percentile, experienced_values, predicted_severity
 from optimizer.screening import Move
 from topology_sync.routing import Routing
 from topology_sync.scenario import Scenario
+from topology_sync.topology import Scheduler
 from topology_sync.values import FloatArray
 
 MOST_PREDICTIONS = 1_000
@@ -23,11 +26,15 @@ MOST_PREDICTIONS = 1_000
 
 @dataclass(eq=False)
 class MoveJudging:
-    """Judges moves of one scenario; holds a routing for as long as moves start from it."""
+    """Judges moves of one scenario; holds a routing for as long as moves start from it.
+
+    Once ``stop`` is set there is no time for anything any more.
+    """
 
     scenario: Scenario
     table: GoalTable
     predictor: Predictor
+    stop: threading.Event | None = None
     judged: int = 0
     estimated: int = 0
     _judge: RoutingJudge | None = field(default=None, init=False)
@@ -39,15 +46,21 @@ class MoveJudging:
 
     def has_time(self, deadline: float) -> bool:
         """Whether a step that ends with one prediction would be over by ``deadline`` (of the monotonic clock)."""
-        return time.monotonic() + self._prediction_s < deadline
+        return not self._stopped and time.monotonic() + self._prediction_s < deadline
+
+    @property
+    def _stopped(self) -> bool:
+        return self.stop is not None and self.stop.is_set()
 
     def affordable_predictions(self, deadline: float) -> int:
         """How many predictions in full there is time for."""
+        if self._stopped:
+            return 0
         return int(min(max(deadline - time.monotonic(), 0.0) / max(self._prediction_s, 1e-9), MOST_PREDICTIONS))
 
     def affordable(self, most: int, deadline: float) -> int:
         """How many estimates, at most ``most``, there is time for before a prediction in full confirms the best."""
-        left_s = deadline - time.monotonic() - self._holding_s - self._prediction_s
+        left_s = 0.0 if self._stopped else deadline - time.monotonic() - self._holding_s - self._prediction_s
         return int(min(max(left_s / max(self._estimate_s, 1e-9), 0), most))
 
     def predict(self, routings: Sequence[Routing]) -> list[Prediction]:
@@ -55,8 +68,27 @@ class MoveJudging:
         self.judged += len(routings)
         began = time.monotonic()
         predictions = self.predictor.predict_batch(self.scenario, routings)
-        self._prediction_s = (time.monotonic() - began) / max(len(routings), 1)
+        if self.judged > len(routings):  # the first may have loaded kernels
+            self._prediction_s = (time.monotonic() - began) / max(len(routings), 1)
+            if self._estimate_s == 0.0:  # until they have been timed
+                self._holding_s, self._estimate_s = 2.0 * self._prediction_s, self._prediction_s / 20.0
         return predictions
+
+    def predict_schedulers(self, routing: Routing, choices: Sequence[tuple[Scheduler, ...]]) -> list[Prediction]:
+        """Full predictions of one routing under other schedulers [nodes]."""
+        if not choices:
+            return []
+        self.judged += len(choices)
+        began = time.monotonic()
+        configurations = [Configuration(routing, schedulers) for schedulers in choices]
+        predictions = predict_configurations(self.predictor, self.scenario, configurations)
+        self._prediction_s = (time.monotonic() - began) / len(choices)
+        return predictions
+
+    def reschedule(self, scenario: Scenario) -> None:
+        """Go on with the same scenario under other schedulers."""
+        self.scenario = scenario
+        self._judge = None
 
     def violations(self, routing: Routing, moves: Sequence[Move]) -> FloatArray | None:
         """About the violation score after each move alone, [moves]; None where the predictor only predicts in full."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     Search = Callable[[Scenario, GoalTable, Predictor, CandidatePaths, SearchLimits], SearchResult]
 
+BOUND_TIME_SHARE = 0.05  # of the time limit, on top of it
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
 
 
@@ -88,18 +90,38 @@ def optimize(
     max_stretch: Annotated[
         float | None, typer.Option(min=1.0, help="Bound on delay over a demand's least delay (max-utilisation).")
     ] = None,
+    queue_weights: Annotated[
+        bool, typer.Option("--queue-weights", help="Change the weights of weighted queues too (sla).")
+    ] = False,
     demands: Annotated[Path | None, typer.Option(help="Demands file of a REPETITA graph.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the plan to this file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find a better routing for a scenario.  Exit code 1 when SLAs are still violated."""
-    from gnn_model.predictor_choice import open_predictor
-    from topology_sync.sources import load_scenario
+    """Find a better routing for a scenario.  Exit code 1 when SLAs are still violated.
 
+    Ctrl-C ends the search for SLA goals early with the best plan so far.
+    """
+    from gnn_model.predictor_choice import open_predictor
+    from gnn_model.scenario_source import load_scenario
+    from topology_sync.output_files import check_output, write_output
+
+    if out is not None:
+        check_output(out)
     question = load_scenario(scenario, demands=demands)
     goal = objective or (
         Objective.sla if question.sla and optimizer is not Optimizer.exact else Objective.max_utilisation
     )
+
+    def judge() -> Predictor:
+        # without promises no prediction changes the plan, so the quick one does
+        kind = predictor or (PredictorKind.gnn if question.sla or address else PredictorKind.analytic)
+        return open_predictor(kind.value, addresses_of(address), tls_files(tls_ca, tls_certificate, tls_key))
+
+    free_changes = _free_changes(question, max_changes) if single_path else max_changes
+    if queue_weights and (goal is not Objective.sla or optimizer is Optimizer.rl):
+        problem = "move no load" if goal is not Objective.sla else "are not the policy's to change"
+        remedy = "use it with --objective sla and goals" if goal is not Objective.sla else "use --optimizer auto"
+        raise InputError("--queue-weights", f"weights {problem}", remedy)
     with _working(f"searching for up to {time_limit:g} s", not as_json):
         if _is_exact(optimizer, goal, single_path, max_changes):
             from optimizer.delay_limits import delay_limits
@@ -107,8 +129,9 @@ def optimize(
             from optimizer.exact_answers import answer_exactly
 
             limit_s = delay_limits(question, max_delay or (), max_stretch)
-            limits = UtilisationLimits(time_limit, seed, single_path, realisable, max_changes, limit_s)
-            answer, plan = answer_exactly(question, limits)
+            bounds = UtilisationLimits(time_limit, seed, single_path, realisable, max_changes, limit_s)
+            # as many promises are counted as broken as any other command would count
+            answer, plan = answer_exactly(question, bounds, judge() if question.sla else None)
         elif realisable or max_delay or max_stretch is not None:
             raise InputError(
                 "--realisable, --max-delay, --max-stretch",
@@ -116,15 +139,19 @@ def optimize(
                 "use --objective max-utilisation, and --max-changes without --single-path",
             )
         else:
-            # without promises no prediction changes the plan, so the quick one does
-            kind = predictor or (PredictorKind.gnn if question.sla or address else PredictorKind.analytic)
-            judge = open_predictor(kind.value, addresses_of(address), tls_files(tls_ca, tls_certificate, tls_key))
-            answer, plan = _search(question, goal, judge, optimizer, single_path, max_changes, time_limit, seed)
+            from optimizer.local_search import SearchLimits
+
+            limits = SearchLimits(
+                time_limit,
+                free_changes,
+                single_path=single_path,
+                seed=seed,
+                from_balanced=True,
+                queue_weights=queue_weights,
+            )
+            answer, plan = _search(question, goal, judge(), optimizer, limits)
     if out is not None:
-        try:
-            out.write_text(json.dumps(plan, indent=1) + "\n")
-        except OSError as error:
-            raise InputError(str(out), f"cannot be written ({error.strerror})", "choose another file") from None
+        write_output(out, json.dumps(plan, indent=1) + "\n")
     if as_json:
         typer.echo(json.dumps(answer))
     else:
@@ -142,15 +169,23 @@ def _is_exact(optimizer: Optimizer, goal: Objective, single_path: bool, max_chan
     return can and optimizer in (Optimizer.auto, Optimizer.exact)
 
 
+def _free_changes(question: Scenario, max_changes: int | None) -> int | None:
+    """Changes left of those allowed once no demand is split any more, which the search does not count itself."""
+    split = sum(len(paths) > 1 for paths in question.routing.paths)
+    if max_changes is None:
+        return None
+    if split > max_changes:
+        problem = f"is {max_changes}, and --single-path must change what is split now"
+        raise InputError("--max-changes", problem, f"allow at least {split}")
+    return max_changes - split
+
+
 def _search(
     question: Scenario,
     objective: Objective,
     predictor: Predictor,
     optimizer: Optimizer,
-    single_path: bool,
-    max_changes: int | None,
-    time_limit_s: float,
-    seed: int,
+    limits: SearchLimits,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The answer of ``optimize --json`` and the plan's JSON by local search, with or without learned proposals."""
     from optimizer.bounds import utilisation_lower_bound
@@ -158,16 +193,18 @@ def _search(
     from optimizer.exact.warm_up import warm_up
     from optimizer.exact_answers import answer_json
     from optimizer.goals import class_goals, goal_table
-    from optimizer.local_search import SearchLimits
+    from optimizer.interruption import stopped_by_interrupt
+    from optimizer.prediction_error import allowing_for_error
 
-    table = goal_table(question.traffic, class_goals(question.sla))
-    searched = table if objective is Objective.sla else goal_table(question.traffic, ())
+    goals = class_goals(question.sla) if objective is Objective.sla else ()
+    table = allowing_for_error(goal_table(question.traffic, goals), predictor)
     candidates = CandidatePaths(question.topology, UsableLinks.all_of(question.topology))
-    limits = SearchLimits(time_limit_s, max_changes, single_path=single_path, seed=seed, from_balanced=True)
     warm_up()
     search, name = _search_of(optimizer)
-    result = search(question, searched, predictor, candidates, limits)
-    bound = utilisation_lower_bound(question.topology, question.traffic, time_s=max(0.1, 0.1 * time_limit_s))
+    with stopped_by_interrupt() as stop:
+        result = search(question, table, predictor, candidates, replace(limits, stop=stop))
+        bound_s = max(0.1, BOUND_TIME_SHARE * limits.time_s)
+        bound = utilisation_lower_bound(question.topology, question.traffic, time_s=0.1 if stop.is_set() else bound_s)
     answer, plan = answer_json(
         question,
         result.routing,
@@ -176,6 +213,7 @@ def _search(
         name,
         objective.value,
         (result.before, result.after),
+        result.schedulers if limits.queue_weights else None,
     )
     return {**answer, "predictor": predictor.name}, plan
 
@@ -210,6 +248,9 @@ def _show_answer(answer: dict[str, Any], out: Path | None) -> None:
         f" (lower bound {bound})"
     )
     typer.echo(f"violated demands    {answer['sla']['violated_before']} -> {answer['sla']['violated_after']}")
+    for node in answer.get("nodes", ()):
+        weights = " ".join(f"{weight:g}" for weight in node["weights"])
+        typer.echo(f"queue weights       {node['id']}: {weights}")
     typer.echo(f"changed demands     {answer['changed_demands']}, {answer['seconds']:.1f} s, {answer['optimizer']}")
     if out is not None:
         typer.echo(f"plan written to     {out}")

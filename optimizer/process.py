@@ -16,6 +16,7 @@ from gnn_model.predictor import Predictor
 from optimizer.api import make_api
 from optimizer.closed_loop import ClosedLoop
 from optimizer.controller_client import ControllerClient
+from optimizer.exact.warm_up import warm_up
 from optimizer.history import History
 from optimizer.metrics import Metrics
 from optimizer.planning import make_predictor
@@ -30,6 +31,7 @@ STOP_TIMEOUT_S = 5.0
 def run(settings: OptimizerSettings) -> int:
     """Run until SIGTERM or SIGINT; returns the exit code.  Raises ConfigurationError, UnavailableError."""
     predictor = make_predictor(settings)
+    warm_up()
     listener = _listen(settings.api_host, settings.api_port)
     history = History(Path(settings.state_directory))
     try:

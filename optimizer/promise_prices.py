@@ -38,7 +38,7 @@ class PromisePrices:
         unit = np.maximum(table.limit, np.array(SMALLEST_GOAL)[:, None])
         slopes = severity_slopes(value_ratios(values, table), table) * table.weight
         slopes = np.where(np.isfinite(table.limit), slopes / unit, 0.0)
-        delay, jitter, loss = slopes @ screen.share[judged]
+        delay, jitter, loss = slopes @ screen.judged_share
         utilisation = screen.utilisation()
         time_s, lost = screen.waiting(utilisation)
         more_s, more_lost = screen.waiting(utilisation + STEP)

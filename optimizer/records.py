@@ -17,6 +17,7 @@ from optimizer.settings import ClassGoal
 from topology_sync.network_state import DemandMeasurements
 from topology_sync.routing import Routing
 from topology_sync.scenario import Scenario
+from topology_sync.topology import Scheduler, Topology
 from topology_sync.values import BoolArray, FloatArray
 
 WORST_DEMANDS = 10
@@ -33,6 +34,7 @@ def score_json(score: Score) -> dict[str, Any]:
         "violation": number(score.violation),
         "max_utilisation": number(score.max_utilisation),
         "changed_demands": score.changed_demands,
+        "changed_weights": score.changed_weights,
     }
 
 
@@ -140,6 +142,22 @@ def link_rows(scenario: Scenario, after: Routing) -> list[dict[str, Any]]:
             "utilisation_after": float(loads[1][link] / topology.capacity_bps[link]),
         }
         for link in range(topology.link_count)
+    ]
+
+
+def queue_rows(topology: Topology, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Nodes with several queues, those that serve them alike together: discipline and weight by class."""
+    alike: dict[Scheduler, list[str]] = {}
+    for name, scheduler in zip(topology.node_names, topology.schedulers, strict=True):
+        if scheduler.queue_count > 1:
+            alike.setdefault(scheduler, []).append(name)
+    return [
+        {
+            "scheduler": scheduler.discipline,
+            "weights": {name: scheduler.weights[scheduler.queue_of(name)] for name in classes if scheduler.weights},
+            "nodes": nodes,
+        }
+        for scheduler, nodes in alike.items()
     ]
 
 

@@ -65,6 +65,11 @@ class LoadScreen:
         np.add.at(self.share, (flat.path_demand[flat.hop_path], flat.hop_link), flat.share[flat.hop_path])
         self.load_bps = self.scenario.traffic.rate_bps @ self.share
 
+    @property
+    def judged_share(self) -> FloatArray:
+        """``share`` of the demands that are promised something; not to be written to, since it may be no copy."""
+        return self.share if len(self.judged) == len(self.share) else self.share[self.judged]
+
     def row(self, paths: Sequence[PathShare]) -> FloatArray:
         """Share on each link of a demand with these paths, [links]."""
         row = np.zeros(self.scenario.topology.link_count)
@@ -96,11 +101,17 @@ class LoadScreen:
         change = self.scenario.traffic.rate_bps[demands, None] * (self.rows(moves) - self.share[demands])
         return (self.load_bps + change) / self.scenario.topology.capacity_bps
 
+    def utilisation_after_all(self, moves: Sequence[Move]) -> FloatArray:
+        """The same after the first move, the first two, and so on, of different demands each, [moves, links]."""
+        demands = [move.demand for move in moves]
+        change = self.scenario.traffic.rate_bps[demands, None] * (self.rows(moves) - self.share[demands])
+        return (self.load_bps + np.cumsum(change, axis=0)) / self.scenario.topology.capacity_bps
+
     def calibrate(self, prediction: Prediction) -> None:
         """Learn the error of the rough figures from the predictor's view of the present routing."""
         if len(self.judged):
             figures = tuple(figure[None] for figure in self._per_link(self.utilisation()))
-            rough = _values(figures, self.share[self.judged].T)[0]
+            rough = _values(figures, self.judged_share.T)[0]
             exact = experienced_values(prediction, self.table)[:, self.judged]
             self._offset = np.nan_to_num(exact - rough, nan=0.0, posinf=0.0, neginf=0.0)
 
@@ -109,7 +120,7 @@ class LoadScreen:
         if not len(self.judged):
             return np.zeros(len(moves))
         figures = self._per_link_after(utilisation)
-        values = _values(figures, self.share[self.judged].T)
+        values = _values(figures, self.judged_share.T)
         moved = np.array([move.demand for move in moves])
         position = np.minimum(np.searchsorted(self.judged, moved), len(self.judged) - 1)
         scored = np.nonzero(self.judged[position] == moved)[0]

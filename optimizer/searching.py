@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from gnn_model.configurations import rescheduled
 from gnn_model.predictor import Predictor
 from optimizer import records
 from optimizer.candidates import CandidateCache
+from optimizer.exact.warm_up import warm_up
 from optimizer.goals import experienced_values, violated_demands, violations
 from optimizer.history import Decision
 from optimizer.local_search import SearchLimits, SearchResult, search
@@ -18,9 +20,10 @@ from optimizer.planning import View
 from optimizer.settings import OptimizerSettings
 from topology_sync.errors import PlanError
 from topology_sync.network_state import NetworkState
-from topology_sync.plan import DemandRoute, RoutingPlan
-from topology_sync.plan_json import plan_from_json, plan_routes, plan_to_json, routing_with_plan
+from topology_sync.plan import DemandRoute, NodeScheduler, RoutingPlan
+from topology_sync.plan_json import plan_from_json, plan_routes, plan_schedulers, plan_to_json, routing_with_plan
 from topology_sync.scenario_json import demand_keys
+from topology_sync.topology import Topology
 from topology_sync.values import FloatArray
 
 DEMANDS_PER_SEARCH_TIME = 500
@@ -47,6 +50,7 @@ class Found:
             after=self.result.score,
             changed=frozenset(keys[demand] for demand in self.result.changed),
             repaired=frozenset(keys[demand] for demand in self.result.repaired),
+            changed_nodes=frozenset(self.view.scenario.topology.node_names[node] for node in self.result.changed_nodes),
         )
 
 
@@ -62,12 +66,17 @@ def find(
 
     ``planned_bps`` [demands] are the rates to plan for where they are not the measured ones.
     """
+    known = view.scenario.topology.node_index.keys()
     limits = SearchLimits(
         time_s=search_time_s(view, settings),
         max_changes=request.max_changes,
         frozen=frozenset(demand for demand, key in enumerate(view.keys) if key in request.frozen),
         seed=settings.seed + request.decision,
+        queue_weights=settings.queues is not None and settings.queues.change_weights,
+        frozen_nodes=frozenset(view.scenario.topology.node_index[name] for name in request.frozen_nodes & known),
+        from_balanced=True,
     )
+    warm_up()  # nothing to do after the first time
     candidates = cache.get(view.scenario.topology, view.usable)
     table = view.table.with_headroom(settings.headroom_ratio)
     rates = view.scenario.traffic.rate_bps
@@ -85,13 +94,18 @@ def search_time_s(view: View, settings: OptimizerSettings) -> float:
 def decision_of(found: Found, settings: OptimizerSettings, predictor: Predictor, now_s: float) -> Decision:
     """The record of a decision as far as it is known when the search has ended."""
     view, result, trigger = found.view, found.result, found.request.trigger
-    scenario, table = view.scenario, view.table
+    scenario, table, classes = view.scenario, view.table, view.scenario.traffic.class_names
     plan_id = f"decision-{found.request.decision}-{int(now_s * 1000)}"
     version = view.snapshot.topology_version
     # broken paths cannot be put back, so the way back is only for the rest
     back = [demand for demand in result.changed if demand not in result.repaired]
-    plan = RoutingPlan(plan_id, version, plan_routes(scenario, result.routing, result.changed))
-    previous = RoutingPlan(f"{plan_id}-back", version, plan_routes(scenario, scenario.routing, back))
+    present, planned = scenario.topology, rescheduled(scenario, result.schedulers).topology
+    plan = RoutingPlan(
+        plan_id, version, plan_routes(scenario, result.routing, result.changed), plan_schedulers(present, planned)
+    )
+    previous = RoutingPlan(
+        f"{plan_id}-back", version, plan_routes(scenario, scenario.routing, back), plan_schedulers(planned, present)
+    )
     before_values, after_values = (experienced_values(p, table) for p in (result.before, result.after))
     return Decision(
         id=found.request.decision,
@@ -103,6 +117,7 @@ def decision_of(found: Found, settings: OptimizerSettings, predictor: Predictor,
             "changed_demands": len(result.changed),
             "repaired_demands": len(result.repaired),
             "unroutable_demands": len(result.unroutable),
+            "changed_nodes": len(result.changed_nodes),
             "predicted": {
                 "before": records.score_json(result.start_score),
                 "after": records.score_json(result.score),
@@ -150,6 +165,10 @@ def decision_of(found: Found, settings: OptimizerSettings, predictor: Predictor,
                 view.keys, frozenset(result.changed), result.before, result.after, view.state.demands
             ),
             "links": records.link_rows(scenario, result.routing),
+            "queues": {
+                "before": records.queue_rows(present, classes),
+                "after": records.queue_rows(planned, classes),
+            },
         },
     )
 
@@ -160,7 +179,8 @@ def plan_of(decision: Decision) -> RoutingPlan:
 
 
 def way_back(decision: Decision, state: NetworkState, now_s: float) -> RoutingPlan:
-    """A plan that puts the routes from before a decision back where their links are alive and they differ from now.
+    """A plan that puts routes and queue weights from before a decision back where they differ from now; routes where
+    their links are alive.
 
     Raises PlanError where nothing can be put back.
     """
@@ -178,10 +198,20 @@ def way_back(decision: Decision, state: NetworkState, now_s: float) -> RoutingPl
             continue
         if all(state.links.up[list(path.links)].all() for path in routing.paths[demand]):
             routes.append(route)
-    if not routes:
-        raise PlanError(f"decision {decision.id}", "none of its earlier routes can be put back", "")
+    schedulers = tuple(entry for entry in previous.schedulers if _differs(entry, scenario.topology))
+    if not routes and not schedulers:
+        raise PlanError(f"decision {decision.id}", "none of its earlier routes and weights can be put back", "")
     plan_id = f"{previous.plan_id}-{int(now_s * 1000)}"
-    return RoutingPlan(plan_id, state.topology_version, tuple(routes))
+    return RoutingPlan(plan_id, state.topology_version, tuple(routes), schedulers)
+
+
+def _differs(entry: NodeScheduler, topology: Topology) -> bool:
+    """Whether a node that is there still has the same queues with other weights."""
+    node = topology.node_index.get(entry.node)
+    if node is None:
+        return False
+    present = topology.schedulers[node]
+    return present != entry.scheduler and replace(present, weights=entry.scheduler.weights) == entry.scheduler
 
 
 def measured_rows(view: View, keys: frozenset[Key]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from gnn_model.service.tls import TlsFiles
 from optimizer.moving_traffic.forecast import ForecastSettings
+from topology_sync.class_queues import ClassQueues
 from topology_sync.scenario import SlaGoal
 from topology_sync.traffic import SizeModel
 
@@ -85,7 +86,8 @@ class OptimizerSettings:
     ARCHITECTURE.md).  ``packet_size`` is what is assumed of the distribution of packet sizes around the measured mean,
     which counters cannot tell.  ``headroom_ratio``: plans aim this far below each goal; ``forecast``: how far ahead.
     ``search_time_s`` is for up to 500 demands, beyond that it grows in proportion.  ``api_token`` is the secret
-    that callers of the operator's API present, None for none.
+    that callers of the operator's API present, None for none.  ``queues``: those that the operator asks for per class,
+    None where ports have one queue; nodes that have them say so in each snapshot.
     """
 
     controller: str
@@ -100,6 +102,7 @@ class OptimizerSettings:
     packet_size: SizeModel = "constant"
     headroom_ratio: float = 0.1
     forecast: ForecastSettings = field(default_factory=ForecastSettings)
+    queues: ClassQueues | None = None
     api_host: str = "127.0.0.1"
     api_port: int = 8080
     api_token: str | None = None

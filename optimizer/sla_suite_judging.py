@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gnn_model.predictor_choice import load_predictor
 from optimizer.candidates import CandidatePaths, UsableLinks
 from optimizer.exact.least_utilisation import UtilisationLimits, least_utilisation
+from optimizer.exact.warm_up import warm_up
 from optimizer.goals import class_goals, goal_table
 from optimizer.local_search import SearchLimits, search
+from optimizer.prediction_error import allowing_for_error
 from optimizer.sla_suite import CLASSES, JUDGING_SEED, Problem, simulated, violated
 from optimizer.sla_suite_files import read_plan
 from topology_sync.errors import InputError
@@ -91,10 +94,11 @@ def local_search_on(predictor: Callable[[], Predictor], from_balanced: bool = Fa
     """The optimizer's local search, judged on the way by ``predictor``, from shortest or from balanced paths."""
 
     def method(scenario: Scenario, time_s: float, seed: int) -> Routing:
-        table = goal_table(scenario.traffic, class_goals(scenario.sla))
+        judge = predictor()
+        table = allowing_for_error(goal_table(scenario.traffic, class_goals(scenario.sla)), judge)
         candidates = CandidatePaths(scenario.topology, UsableLinks.all_of(scenario.topology))
         limits = SearchLimits(time_s, seed=seed, from_balanced=from_balanced)
-        return search(scenario, table, predictor(), candidates, limits).routing
+        return search(scenario, table, judge, candidates, limits).routing
 
     return method
 
@@ -105,26 +109,23 @@ def learned_proposals_on(predictor: Callable[[], Predictor]) -> Method:
     def method(scenario: Scenario, time_s: float, seed: int) -> Routing:
         from optimizer.rl.proposer import shipped_policy_search
 
-        table = goal_table(scenario.traffic, class_goals(scenario.sla))
+        judge = predictor()
+        table = allowing_for_error(goal_table(scenario.traffic, class_goals(scenario.sla)), judge)
         candidates = CandidatePaths(scenario.topology, UsableLinks.all_of(scenario.topology))
         limits = SearchLimits(time_s, seed=seed, from_balanced=True)
-        return shipped_policy_search()(scenario, table, predictor(), candidates, limits).routing
+        return shipped_policy_search()(scenario, table, judge, candidates, limits).routing
 
     return method
 
 
 @functools.cache
 def _analytic() -> Predictor:
-    from gnn_model.analytic import AnalyticPredictor
-
-    return AnalyticPredictor()
+    return load_predictor("analytic")
 
 
 @functools.cache
 def _gnn() -> Predictor:
-    from gnn_model.gnn_predictor import GnnPredictor
-
-    return GnnPredictor()
+    return load_predictor("gnn")
 
 
 METHODS: dict[str, Method] = {
@@ -156,6 +157,7 @@ class Judge:
         self._plans = dict(_label(item) for item in plans)
         self._methods = list(methods) if methods else [*available(), KNOWN]
         self._time_s, self._seed = time_s, seed
+        warm_up()
         for name in self._methods:
             if name != KNOWN and name not in METHODS:
                 raise InputError("--method", f"'{name}' is not known", f"use {', '.join([*METHODS, KNOWN])}")

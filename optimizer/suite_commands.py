@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gnn_model.commands import PredictorName
+from topology_sync.errors import InputError
+
 if TYPE_CHECKING:
+    from gnn_model.predictor import Predictor
     from optimizer.sla_suite import Problem
 
 DirectoryArgument = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the suite.")]
@@ -22,6 +26,8 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="SLA problems made from seeds, judged packet by packet.", no_args_is_help=True)
     group.command("generate")(generate_command)
     group.command("judge")(judge_command)
+    group.command("errors")(errors_command)
+    group.command("joint")(joint_command)
     app.add_typer(group, name="suite")
 
 
@@ -81,10 +87,8 @@ def judge_command(
     """Count the demands whose promises are broken under each method's routing, as the packet simulator sees it."""
     from optimizer.sla_suite import totals
     from optimizer.sla_suite_judging import Judge, table
-    from topology_sync.errors import InputError
+    from topology_sync.output_files import write_output
 
-    if half not in ("train", "test", "both"):
-        raise InputError("--half", f"is '{half}'", "give train, test or both")
     judge = Judge(method, plans or [], time_limit, seed)
     done = _results(out)
     for problem in _problems(folder, only, half):
@@ -94,7 +98,7 @@ def judge_command(
                 continue
             done[key] = judge.row(problem, name)
             if out is not None:
-                out.write_text(json.dumps(done, indent=1) + "\n", "utf-8")
+                write_output(out, json.dumps(done, indent=1) + "\n")
             typer.echo(f"{problem.entry.name}: {name} leaves {done[key]['violated']}", err=True)
     rows = [row for key, row in done.items() if key.endswith(f" {time_limit:g} {seed}")]
     methods = {
@@ -106,10 +110,51 @@ def judge_command(
     )
 
 
+def errors_command(
+    folder: DirectoryArgument,
+    predictor: Annotated[PredictorName, typer.Option(help="Whose errors.")] = PredictorName.GNN,
+    time_limit: Annotated[float, typer.Option(min=0.01, help="Seconds that the search has for each problem.")] = 3.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the searches.")] = 1,
+    only: OnlyOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """How far predictions are off near the goals of routings that a search chose, on the training half.
+
+    optimizer/prediction_error.py holds these figures, rounded; searches score plans by what they make likely.
+    """
+    import numpy as np
+
+    from gnn_model.commands import predictor_named
+    from optimizer.exact.warm_up import warm_up
+    from optimizer.sla_suite_errors import logarithmic_errors, spread
+
+    judge = predictor_named(predictor)
+    warm_up()
+    found = []
+    for problem in _problems(folder, only, "train"):
+        found.append(logarithmic_errors(problem, judge, time_limit, seed))
+        if not as_json:
+            typer.echo(f"{problem.entry.name}: {_line(spread(found[-1]))}", err=True)
+    if not found:
+        raise InputError("--only", f"'{only}' names no problem of the training half", "leave it out")
+    total = spread([np.concatenate(values) for values in zip(*found, strict=True)])
+    typer.echo(json.dumps({"predictor": judge.name, "errors": total}) if as_json else _line(total))
+
+
+def _line(errors: dict[str, dict[str, float]]) -> str:
+    return ", ".join(
+        f"{kind} {row['root_mean_square']:.3f} (mean {row['mean']:+.3f}, {row['demands']})"
+        for kind, row in errors.items()
+    )
+
+
 def _problems(folder: Path, only: str, half: str) -> Iterator[Problem]:
     from optimizer.sla_suite import entries
     from optimizer.sla_suite_files import read_problem
+    from topology_sync.errors import InputError
 
+    if half not in ("train", "test", "both"):
+        raise InputError("--half", f"is '{half}'", "give train, test or both")
     for entry in entries():
         if only in entry.name and half in ("both", "test" if entry.test else "train"):
             yield read_problem(entry, folder)
@@ -120,3 +165,65 @@ def _results(out: Path | None) -> dict[str, Any]:
         return {}
     found: dict[str, Any] = json.loads(out.read_text("utf-8"))
     return found
+
+
+def joint_command(
+    folder: DirectoryArgument,
+    time_limit: Annotated[float, typer.Option(min=0.01, help="Seconds that a search has for each question.")] = 2.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the searches.")] = 1,
+    predictor: Annotated[str, typer.Option(help="Who judges during the search: gnn or analytic.")] = "gnn",
+    threads: Annotated[int, typer.Option(min=0, help="Threads of the predictor; 0: as many as processors.")] = 0,
+    only: OnlyOption = "",
+    half: Annotated[str, typer.Option(help="train, test or both.")] = "test",
+    hops: Annotated[int, typer.Option(min=1000, help="Packet-hops that each judgement simulates.")] = 8_000_000,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Results so far; the same command again goes on.")
+    ] = None,
+    judge: Annotated[bool, typer.Option("--judge/--search-only", help="Simulate what the searches found.")] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Change paths, queue weights or both on the suite's weighted problems, at equal time, judged packet by packet."""
+    from optimizer.exact.warm_up import warm_up
+    from optimizer.joint_bench import METHODS, answered, judged, questions_of, table_of
+
+    asked = _predictor(predictor, threads)
+    done = _results(out)
+    warm_up()
+
+    def keep(key: str, row: dict[str, Any]) -> None:
+        done[key] = row
+        if out is not None:
+            out.write_text(json.dumps(done, indent=1) + "\n", "utf-8")
+
+    questions = [question for problem in _problems(folder, only, half) for question in questions_of(problem)]
+    ours = []
+    for question in questions:
+        asked.predict(question.scenario)
+        for method in METHODS:
+            key = f"{question.name} {method} {predictor} {time_limit:g} {seed}"
+            ours.append(key)
+            if key not in done:
+                keep(key, answered(question, method, asked, time_limit, seed))
+                typer.echo(f"{question.name}: {method} searched", err=True)
+    for question in questions if judge else ():
+        for method in METHODS:
+            key = f"{question.name} {method} {predictor} {time_limit:g} {seed}"
+            if "violated" not in done[key]:
+                keep(key, judged(question, done[key], hops))
+                typer.echo(f"{question.name}: {method} leaves {done[key]['violated']}", err=True)
+    rows = [done[key] for key in ours]
+    typer.echo(json.dumps({"time_limit_s": time_limit, "rows": rows}) if as_json else table_of(rows))
+
+
+def _predictor(kind: str, threads: int) -> Predictor:
+    from topology_sync.errors import InputError
+
+    if kind == "analytic":
+        from gnn_model.analytic import AnalyticPredictor
+
+        return AnalyticPredictor(threads or None)
+    if kind == "gnn":
+        from gnn_model.gnn_predictor import GnnPredictor
+
+        return GnnPredictor(threads=threads or None)
+    raise InputError("--predictor", f"is '{kind}'", "give gnn or analytic")

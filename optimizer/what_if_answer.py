@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gnn_model.configurations import rescheduled
 from gnn_model.predictor import Prediction, Predictor
 from optimizer.candidates import CandidatePaths
 from optimizer.goals import (
@@ -22,10 +23,13 @@ from optimizer.goals import (
     violation_score,
 )
 from optimizer.local_search import SearchLimits, search
+from optimizer.prediction_error import allowing_for_error
 from optimizer.records import experience_json, number
 from optimizer.what_if import ChangedNetwork, Changes, Fallback, FallbackKind, changed_network, fallback_of
 from optimizer.what_if import repaired_routing as repaired
 from topology_sync.named_paths import name_route, route_to_json
+from topology_sync.node_json import node_to_json
+from topology_sync.plan_json import plan_schedulers
 from topology_sync.routing import Routing
 from topology_sync.scenario import Scenario
 from topology_sync.scenario_json import demand_keys
@@ -160,8 +164,8 @@ def _reoptimise(
     lost = np.zeros(scenario.traffic.demand_count)
     lost[list(unreachable)] = 1.0
     candidates = CandidatePaths(scenario.topology, network.usable)
-    result = search(scenario, table, searcher, candidates, limits)
-    best = assess(scenario, result.routing, float_array(lost), predictor, table)
+    result = search(scenario, allowing_for_error(table, searcher), searcher, candidates, limits)
+    best = assess(rescheduled(scenario, result.schedulers), result.routing, float_array(lost), predictor, table)
     if best.rank > after.rank:
         best = min(assess(scenario, start, float_array(lost), predictor, table), after, key=lambda found: found.rank)
     return best, best.scenario.routing.changed_demands(scenario.routing)
@@ -236,10 +240,13 @@ def answer_json(answer: Answer, changes: Sequence[dict[str, Any]], predictor: st
     if answer.reoptimised is not None:
         topology = answer.reoptimised.scenario.topology
         paths = answer.reoptimised.scenario.routing.paths
+        nodes = plan_schedulers(answer.after.scenario.topology, topology)
         reoptimised = {
             **situation_json(answer.reoptimised),
             "changed_demands": len(changed),
             "search_s": answer.search_s,
+            "changed_nodes": len(nodes),
+            "nodes": [node_to_json(entry.node, entry.scheduler) for entry in nodes],
             "routing": [route_to_json(name_route(topology, keys[demand], paths[demand])) for demand in answer.changed],
         }
     return {

@@ -35,3 +35,21 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.rstrip(".").lower() == "localhost"
+
+
+def split_ovsdb(text: str, place: str) -> tuple[str, str, int]:
+    """Where an OVSDB is: ("unix", path, 0), ("tcp", host, port), or host "" for the address a switch speaks from.
+
+    Raises ConfigurationError at ``place``.
+
+    >>> split_ovsdb("tcp:6640", "ovsdb"), split_ovsdb("unix:/run/openvswitch/db.sock", "ovsdb")
+    (('tcp', '', 6640), ('unix', '/run/openvswitch/db.sock', 0))
+    """
+    kind, _, rest = text.partition(":")
+    if kind == "unix" and rest.startswith("/") and rest.isprintable():
+        return kind, rest, 0
+    if kind == "tcp" and rest:
+        host, port = split_address(rest if ":" in rest else f"localhost:{rest}", place)
+        return kind, host if ":" in rest else "", port
+    remedy = 'give "unix:/run/openvswitch/db.sock", "tcp:HOST:PORT" or "tcp:6640" for every switch\'s own'
+    raise ConfigurationError(place, f"is {shown(text)}", remedy)

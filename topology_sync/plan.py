@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from topology_sync.topology import Scheduler
+
 
 @dataclass(frozen=True)
 class NamedPath:
@@ -34,8 +36,16 @@ class DemandRoute:
 
 
 @dataclass(frozen=True)
+class NodeScheduler:
+    """A node by name and how all its ports shall serve their queues."""
+
+    node: str
+    scheduler: Scheduler
+
+
+@dataclass(frozen=True)
 class RoutingPlan:
-    """New routes for the demands named; all other demands keep theirs.
+    """New routes for the demands named and new schedulers for the nodes named; all others keep theirs.
 
     ``topology_version`` is the one the plan was made for: the controller refuses a plan made for an older network.
     """
@@ -43,11 +53,16 @@ class RoutingPlan:
     plan_id: str
     topology_version: int
     routes: tuple[DemandRoute, ...]
+    schedulers: tuple[NodeScheduler, ...] = ()
 
 
 @dataclass(frozen=True)
 class TransactionReport:
-    """What became of a plan.  ``stage_s``: seconds of each stage in order; ``error``: one line when not ok."""
+    """What became of a plan.
+
+    ``queue_changes``: queues of ports that were set up or given other weights; ``stage_s``: seconds of each stage in
+    order; ``error``: one line when not ok.
+    """
 
     plan_id: str
     ok: bool
@@ -61,3 +76,4 @@ class TransactionReport:
     finished_s: float = 0.0
     stage_s: dict[str, float] = field(default_factory=dict)
     error: str | None = None
+    queue_changes: int = 0

@@ -8,15 +8,17 @@ from typing import Any
 
 from topology_sync.errors import PlanError
 from topology_sync.named_paths import ROUTE_KEYS, name_route, resolve_route, route_from_json, route_to_json
-from topology_sync.plan import DemandRoute, RoutingPlan, TransactionReport
+from topology_sync.node_json import NODE_KEYS, node_to_json, scheduler_from_json
+from topology_sync.plan import DemandRoute, NodeScheduler, RoutingPlan, TransactionReport
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
 from topology_sync.scenario_json import demand_keys
 from topology_sync.strict_json import JsonObject, check_format, shown
+from topology_sync.topology import Scheduler, Topology
 
 PLAN_FORMAT = "routewright-plan/1"
 TRANSACTION_FORMAT = "routewright-transaction/1"
-PLAN_KEYS = ("format", "plan_id", "topology_version", "routes")
+PLAN_KEYS = ("format", "plan_id", "topology_version", "routes", "nodes")
 TRANSACTION_KEYS = (
     "format",
     "plan_id",
@@ -31,6 +33,7 @@ TRANSACTION_KEYS = (
     "finished_s",
     "stage_s",
     "error",
+    "queue_changes",
 )
 _MAX_COUNT = 2**53
 _MAX_TIME_S = 1e12
@@ -38,12 +41,15 @@ _MAX_TIME_S = 1e12
 
 def plan_to_json(plan: RoutingPlan) -> dict[str, Any]:
     """The JSON form of a plan."""
-    return {
+    data: dict[str, Any] = {
         "format": PLAN_FORMAT,
         "plan_id": plan.plan_id,
         "topology_version": plan.topology_version,
         "routes": [route_to_json(route) for route in plan.routes],
     }
+    if plan.schedulers:
+        data["nodes"] = [node_to_json(entry.node, entry.scheduler) for entry in plan.schedulers]
+    return data
 
 
 def plan_from_json(data: object) -> RoutingPlan:
@@ -54,6 +60,10 @@ def plan_from_json(data: object) -> RoutingPlan:
         plan_id=top.text("plan_id"),
         topology_version=top.integer("topology_version", 0, _MAX_COUNT),
         routes=tuple(route_from_json(item) for item in top.children("routes", ROUTE_KEYS)),
+        schedulers=tuple(
+            NodeScheduler(item.text("id"), scheduler_from_json(item))
+            for item in top.children("nodes", NODE_KEYS, optional=True)
+        ),
     )
 
 
@@ -84,6 +94,7 @@ def transaction_from_json(data: object) -> TransactionReport:
         finished_s=top.number("finished_s", 0, _MAX_TIME_S, default=0.0),
         stage_s=stages,
         error=_error_line(top),
+        queue_changes=top.integer("queue_changes", 0, _MAX_COUNT, default=0),
     )
 
 
@@ -117,3 +128,26 @@ def routing_with_plan(scenario: Scenario, plan: RoutingPlan) -> Routing:
             raise PlanError(place, "routes a demand that is routed before", "give all its paths in one entry")
         changes[demand] = resolve_route(scenario.topology, route, place, PlanError)
     return scenario.routing.with_changes(changes)
+
+
+def plan_schedulers(before: Topology, after: Topology) -> tuple[NodeScheduler, ...]:
+    """The schedulers of ``after`` that are not those of ``before``, by node name, as a plan carries them."""
+    changed = zip(after.node_names, before.schedulers, after.schedulers, strict=True)
+    return tuple(NodeScheduler(name, new) for name, old, new in changed if new != old)
+
+
+def topology_with_plan(topology: Topology, plan: RoutingPlan) -> Topology:
+    """The topology with the plan's schedulers in place of the old ones.
+
+    Raises PlanError for nodes that are not there or are named twice.
+    """
+    changes: dict[int, Scheduler] = {}
+    for position, entry in enumerate(plan.schedulers):
+        place = f"nodes[{position}].id"
+        node = topology.node_index.get(entry.node)
+        if node is None:
+            raise PlanError(place, f"there is no node {shown(entry.node)}", "name nodes of the present state")
+        if node in changes:
+            raise PlanError(place, f"{shown(entry.node)} is there before", "name every node once")
+        changes[node] = entry.scheduler
+    return topology.with_schedulers(changes)

@@ -13,18 +13,12 @@ from typing import Any
 
 from topology_sync.errors import InputError, ScenarioError
 from topology_sync.named_paths import ROUTE_KEYS, name_route, resolve_route, route_from_json, route_to_json
+from topology_sync.node_json import NODE_KEYS, node_to_json, scheduler_from_json
 from topology_sync.paths import fewest_hops_paths, no_way
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario, SlaGoal
 from topology_sync.strict_json import JsonObject, check_format, in_file, read_json, shown, write_json
-from topology_sync.topology import (
-    DEFAULT_QUEUE_PACKETS,
-    DISCIPLINES,
-    SCHEDULER_VARIANTS,
-    Link,
-    Scheduler,
-    Topology,
-)
+from topology_sync.topology import DEFAULT_QUEUE_PACKETS, Link, Topology
 from topology_sync.traffic import (
     ARRIVAL_MODELS,
     DEFAULT_CLASS,
@@ -38,7 +32,6 @@ from topology_sync.traffic import (
 
 FORMAT = "routewright-scenario/1"
 SCENARIO_KEYS = ("format", "name", "topology", "classes", "traffic", "routing", "sla")
-NODE_KEYS = ("id", "scheduler", "weights", "class_queues", "variant")
 LINK_KEYS = ("source", "target", "capacity_bps", "delay_s", "queue_packets")
 DEMAND_KEYS = ("source", "target", "class", "rate_bps", "packet_bits_mean", "packet_size", "arrivals")
 ARRIVAL_KEYS = ("model", "on_s", "off_s", "correlation", "sigma")
@@ -50,7 +43,6 @@ MAX_RATE_BPS = 1e18
 MAX_DELAY_S = 1e6
 MAX_QUEUE_PACKETS = 10**9
 MAX_PACKET_BITS = 1e9
-MAX_QUEUES = 64
 PROBABILITY_TOLERANCE = 1e-6
 
 
@@ -89,7 +81,7 @@ def scenario_to_json(scenario: Scenario) -> dict[str, Any]:
         "format": FORMAT,
         "name": scenario.name,
         "topology": {
-            "nodes": [_node_to_json(*node) for node in zip(topology.node_names, topology.schedulers, strict=True)],
+            "nodes": [node_to_json(*node) for node in zip(topology.node_names, topology.schedulers, strict=True)],
             "links": [
                 {
                     "source": link.source,
@@ -128,7 +120,7 @@ def demand_keys(topology: Topology, traffic: TrafficMatrix) -> list[tuple[str, s
 def _topology(item: JsonObject) -> Topology:
     nodes = item.children("nodes", NODE_KEYS)
     names = [node.text("id") for node in nodes]
-    schedulers = [_scheduler(node) for node in nodes]
+    schedulers = [scheduler_from_json(node) for node in nodes]
     links = [
         Link(
             source=link.text("source"),
@@ -140,26 +132,6 @@ def _topology(item: JsonObject) -> Topology:
         for link in item.children("links", LINK_KEYS)
     ]
     return Topology.from_links(names, links, schedulers)
-
-
-def _scheduler(node: JsonObject) -> Scheduler:
-    discipline = node.choice("scheduler", DISCIPLINES, default="fifo")
-    weights = node.numbers("weights", 0, 1e9, above=True) if node.has("weights") else ()
-    queues: tuple[tuple[str, int], ...] = ()
-    if node.has("class_queues"):
-        raw = node.need("class_queues")
-        entries = JsonObject(raw, node.place_of("class_queues"), tuple(raw) if isinstance(raw, dict) else ())
-        queues = tuple((name, entries.integer(name, 0, MAX_QUEUES - 1)) for name in entries.data)
-    if len(weights) > MAX_QUEUES:
-        node.fail("weights", f"has {len(weights)} queues", f"give at most {MAX_QUEUES}")
-    if discipline in ("wfq", "drr"):
-        if not weights:
-            node.fail("weights", "is missing", f"{discipline} needs one weight per queue")
-        beyond = next((name for name, queue in queues if queue >= len(weights)), None)
-        if beyond is not None:
-            remedy = f"there are {len(weights)} weights, so give 0 to {len(weights) - 1}"
-            node.fail("class_queues", f"class {shown(beyond)} has no such queue", remedy)
-    return Scheduler(discipline, weights, queues, node.choice("variant", SCHEDULER_VARIANTS, default="standard"))
 
 
 def _traffic(top: JsonObject, topology: Topology) -> TrafficMatrix:
@@ -257,19 +229,6 @@ def _sla(top: JsonObject) -> tuple[SlaGoal, ...]:
             item.fail("class", f"{shown(goal.traffic_class)} has a goal before", "give one goal per class")
         goals.append(goal)
     return tuple(goals)
-
-
-def _node_to_json(name: str, scheduler: Scheduler) -> dict[str, Any]:
-    node: dict[str, Any] = {"id": name}
-    if scheduler.discipline != "fifo":
-        node["scheduler"] = scheduler.discipline
-    if scheduler.weights:
-        node["weights"] = list(scheduler.weights)
-    if scheduler.class_queues:
-        node["class_queues"] = dict(scheduler.class_queues)
-    if scheduler.variant != "standard":
-        node["variant"] = scheduler.variant
-    return node
 
 
 def _demand_to_json(traffic: TrafficMatrix, demand: int, key: tuple[str, str, str]) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -12,6 +12,8 @@ from topology_sync.values import ArrayValue, FloatArray, IntArray, float_array, 
 
 Discipline = Literal["fifo", "strict", "wfq", "drr"]
 DISCIPLINES: tuple[Discipline, ...] = ("fifo", "strict", "wfq", "drr")
+WEIGHTED: tuple[Discipline, ...] = ("wfq", "drr")
+"""Disciplines that serve each queue by its weight."""
 SchedulerVariant = Literal["standard", "datanet"]
 SCHEDULER_VARIANTS: tuple[SchedulerVariant, ...] = ("standard", "datanet")
 DEFAULT_QUEUE_PACKETS = 32
@@ -110,6 +112,11 @@ class Topology(ArrayValue):
             queue_packets=int_array([link.queue_packets for link in links]),
             schedulers=tuple(schedulers),
         )
+
+    def with_schedulers(self, changes: Mapping[int, Scheduler]) -> Topology:
+        """The same network with other schedulers at these nodes (by id); itself where nothing changes."""
+        schedulers = tuple(changes.get(node, scheduler) for node, scheduler in enumerate(self.schedulers))
+        return self if schedulers == self.schedulers else replace(self, schedulers=schedulers)
 
     @property
     def node_count(self) -> int:

@@ -1,28 +1,40 @@
-"""Candidate routings on the wire: the demands whose paths differ from those of the scenario, and their paths."""
+"""Candidates on the wire: demands whose paths, and nodes whose queue weights, differ from those of the scenario."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from gnn_model.service.limits import ServiceLimits
 from gnn_model.service.scenario_wire import KnownScenario
 from gnn_model.service.v1 import predictor_pb2 as pb
 from topology_sync.errors import ScenarioError
+from topology_sync.node_json import MAX_WEIGHT
 from topology_sync.routing import SHARE_TOLERANCE, PathShare, Routing
+from topology_sync.topology import WEIGHTED, Scheduler
+
+Schedulers = tuple[Scheduler, ...]
+_NONE: Mapping[int, Sequence[float]] = {}
 
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """One routing of a scenario to be predicted; ``hops`` is the size of the work."""
+    """One routing of a scenario to be predicted; ``hops`` is the size of the work.
+
+    ``schedulers`` [nodes] None: the scenario's.
+    """
 
     known: KnownScenario
     routing: Routing
     hops: int
+    schedulers: Schedulers | None = None
 
 
-def candidate_message(base: Routing, routing: Routing) -> pb.Candidate:
-    """What differs between a routing and that of the scenario, exactly: no rounding of shares."""
+def candidate_message(base: Routing, routing: Routing, weights: Mapping[int, Sequence[float]] = _NONE) -> pb.Candidate:
+    """What differs between a routing and that of the scenario, exactly: no rounding of shares.
+
+    ``weights`` are those of the nodes (ids) whose queues get others.
+    """
     if len(routing.paths) != len(base.paths):
         raise ScenarioError(
             "routing", f"covers {len(routing.paths)} of {len(base.paths)} demands", "route every demand once"
@@ -32,8 +44,21 @@ def candidate_message(base: Routing, routing: Routing) -> pb.Candidate:
             pb.Change(demand=demand, paths=[pb.Path(links=path.links, share=path.share) for path in mine])
             for demand, (mine, theirs) in enumerate(zip(routing.paths, base.paths, strict=True))
             if mine is not theirs and mine != theirs
-        ]
+        ],
+        queue_weights=[pb.QueueWeights(node=node, weights=values) for node, values in weights.items()],
     )
+
+
+def other_weights(base: Schedulers, schedulers: Schedulers) -> dict[int, tuple[float, ...]] | None:
+    """Weights of the nodes (ids) that differ from ``base``; None where more than weights of weighted nodes differs."""
+    found: dict[int, tuple[float, ...]] = {}
+    for node, (mine, theirs) in enumerate(zip(schedulers, base, strict=True)):
+        if mine is theirs or mine == theirs:
+            continue
+        if replace(theirs, weights=mine.weights) != mine or not _fits(theirs, mine.weights):
+            return None
+        found[node] = mine.weights
+    return found
 
 
 def read_candidates(
@@ -49,16 +74,15 @@ def read_candidates(
             "candidates", f"would make an answer of {values} numbers", f"send fewer (up to {limits.answer_values})"
         )
     return tuple(
-        _question(known, candidate.changes, f"candidates[{number}]", limits)
-        for number, candidate in enumerate(candidates)
+        _question(known, candidate, f"candidates[{number}]", limits) for number, candidate in enumerate(candidates)
     )
 
 
-def _question(known: KnownScenario, changes: Iterable[pb.Change], place: str, limits: ServiceLimits) -> Question:
+def _question(known: KnownScenario, candidate: pb.Candidate, place: str, limits: ServiceLimits) -> Question:
     base = known.scenario.routing
     changed: dict[int, tuple[PathShare, ...]] = {}
     hops = known.hops
-    for number, change in enumerate(changes):
+    for number, change in enumerate(candidate.changes):
         here = f"{place}.changes[{number}]"
         demand = change.demand
         if demand >= len(base.paths):
@@ -67,7 +91,38 @@ def _question(known: KnownScenario, changes: Iterable[pb.Change], place: str, li
             raise ScenarioError(f"{here}.demand", f"{demand} is changed before", "give all its paths in one change")
         changed[demand] = paths = _paths(known, demand, change.paths, here, limits)
         hops += sum(len(path.links) for path in paths) - sum(len(path.links) for path in base.paths[demand])
-    return Question(known, base.with_changes(changed) if changed else base, hops)
+    schedulers = _schedulers(known, candidate.queue_weights, place) if candidate.queue_weights else None
+    return Question(known, base.with_changes(changed) if changed else base, hops, schedulers)
+
+
+def _schedulers(known: KnownScenario, entries: Iterable[pb.QueueWeights], place: str) -> Schedulers:
+    topology = known.scenario.topology
+    changed: dict[int, Scheduler] = {}
+    for number, entry in enumerate(entries):
+        here, node = f"{place}.queue_weights[{number}]", entry.node
+        if node >= topology.node_count:
+            raise ScenarioError(f"{here}.node", f"is {node}", f"there are {topology.node_count} nodes, from 0 on")
+        if node in changed:
+            raise ScenarioError(f"{here}.node", f"{node} is named before", "give each node once")
+        present, weights = topology.schedulers[node], tuple(entry.weights)
+        if not _fits(present, weights):
+            if present.discipline not in WEIGHTED:
+                raise ScenarioError(
+                    f"{here}.node", f"'{topology.node_names[node]}' is {present.discipline}", "name weighted nodes"
+                )
+            remedy = f"send {len(present.weights)} numbers above 0"
+            raise ScenarioError(f"{here}.weights", "are not one positive number for each queue", remedy)
+        changed[node] = replace(present, weights=weights)
+    return topology.with_schedulers(changed).schedulers
+
+
+def _fits(scheduler: Scheduler, weights: Sequence[float]) -> bool:
+    """Whether a node may have these weights in place of its own."""
+    return (
+        scheduler.discipline in WEIGHTED
+        and len(weights) == len(scheduler.weights)
+        and all(0 < weight <= MAX_WEIGHT for weight in weights)
+    )
 
 
 def _paths(

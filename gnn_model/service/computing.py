@@ -6,6 +6,7 @@ import importlib.metadata
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+from gnn_model.configurations import Configuration, predict_configurations
 from gnn_model.predictor import Prediction, Predictor
 from gnn_model.service.candidates_wire import Question
 from gnn_model.service.v1 import predictor_pb2 as pb
@@ -25,8 +26,10 @@ class ManyPredictor(Protocol):
 def predict_questions(predictor: Predictor, questions: Sequence[Question]) -> list[Prediction]:
     """Predict questions of any scenarios, each scenario's together; answers in the order of the questions."""
     groups: dict[int, list[int]] = {}
+    rescheduled: dict[int, list[int]] = {}
     for position, question in enumerate(questions):
-        groups.setdefault(id(question.known), []).append(position)
+        of_kind = groups if question.schedulers is None else rescheduled
+        of_kind.setdefault(id(question.known), []).append(position)
     asked = [
         (questions[positions[0]].known.scenario, [questions[position].routing for position in positions])
         for positions in groups.values()
@@ -40,6 +43,13 @@ def predict_questions(predictor: Predictor, questions: Sequence[Question]) -> li
         for positions, predictions in zip(groups.values(), found, strict=True)
         for position, prediction in zip(positions, predictions, strict=True)
     }
+    for positions in rescheduled.values():
+        scenario = questions[positions[0]].known.scenario
+        configurations = [
+            Configuration(questions[position].routing, questions[position].schedulers or scenario.topology.schedulers)
+            for position in positions
+        ]
+        placed.update(zip(positions, predict_configurations(predictor, scenario, configurations), strict=True))
     return [placed[position] for position in range(len(questions))]
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import grpc
 
+from gnn_model.configurations import Configuration, predict_as_scenarios
 from gnn_model.predictor import Prediction
-from gnn_model.service.candidates_wire import candidate_message
+from gnn_model.service.candidates_wire import candidate_message, other_weights
 from gnn_model.service.limits import ChunkLimits
 from gnn_model.service.predictions_wire import read_prediction
 from gnn_model.service.replicas import Replicas
@@ -70,6 +71,29 @@ class RemotePredictor:
 
     def predict_batch(self, scenario: Scenario, candidates: Sequence[Routing]) -> list[Prediction]:
         """Predict the same scenario under each candidate routing."""
+        return self._predict(scenario, [candidate_message(scenario.routing, routing) for routing in candidates])
+
+    def predict_configurations(self, scenario: Scenario, candidates: Sequence[Configuration]) -> list[Prediction]:
+        """Predict the same traffic under candidates with other routings and schedulers.
+
+        Weights travel with the candidates; what else differs, and all of it for a server that does not know of weights
+        yet, travels as scenarios of their own.
+        """
+        present = scenario.topology.schedulers
+        weights = [other_weights(present, candidate.schedulers) for candidate in candidates]
+        messages = [
+            candidate_message(scenario.routing, candidate.routing, changed)
+            for candidate, changed in zip(candidates, weights, strict=True)
+            if changed is not None
+        ]
+        if len(messages) == len(candidates):
+            try:
+                return self._predict(scenario, messages)
+            except _UnknownWeightsError:
+                pass
+        return predict_as_scenarios(self, scenario, candidates)
+
+    def _predict(self, scenario: Scenario, candidates: Sequence[pb.Candidate]) -> list[Prediction]:
         size = self._chunk_size(scenario)
         chunks = [candidates[start : start + size] for start in range(0, len(candidates), size)]
         if len(chunks) == 1:
@@ -96,11 +120,11 @@ class RemotePredictor:
         values = max(4 * scenario.traffic.demand_count + 2 * scenario.topology.link_count, 1)
         return max(min(chunks.candidates, chunks.hops // hops, chunks.values // values), 1)
 
-    def _ask(self, scenario: Scenario, candidates: Sequence[Routing]) -> list[Prediction]:
+    def _ask(self, scenario: Scenario, candidates: Sequence[pb.Candidate]) -> list[Prediction]:
         packed, with_content = self._scenarios.packed(scenario)
         request = pb.PredictBatchRequest(
             scenario=pb.Scenario(sha256=packed.sha256, content=packed.content if with_content else b""),
-            candidates=[candidate_message(scenario.routing, routing) for routing in candidates],
+            candidates=candidates,
             predictor=self._kind,
         )
         try:
@@ -113,6 +137,8 @@ class RemotePredictor:
             raise UnavailableError(
                 f"the predictor sent {len(answer.predictions)} predictions for {len(candidates)} candidates"
             )
+        if not answer.queue_weights and any(candidate.queue_weights for candidate in candidates):
+            raise _UnknownWeightsError
         if answer.model.name:
             self._name = answer.model.name
         self.card_id, self.version = answer.model.card_id, answer.model.version
@@ -121,6 +147,10 @@ class RemotePredictor:
     def _call(self, request: pb.PredictBatchRequest) -> pb.PredictBatchResponse:
         answer: pb.PredictBatchResponse = self._replicas.call(_predict_batch, request, self._timeout_s)
         return answer
+
+
+class _UnknownWeightsError(Exception):
+    """The server predicted candidates without a look at their queue weights."""
 
 
 def _predict_batch(channel: grpc.Channel) -> Any:

@@ -211,7 +211,9 @@ class _PredictorService:
 
     def _answer(self, predictions: Sequence[Prediction]) -> bytes:
         messages = [prediction_message(prediction) for prediction in predictions]
-        answer: bytes = pb.PredictBatchResponse(model=self._model, predictions=messages).SerializeToString()
+        answer: bytes = pb.PredictBatchResponse(
+            model=self._model, predictions=messages, queue_weights=True
+        ).SerializeToString()
         return answer
 
 

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 
+from optimizer.cheapest_paths import CheapestPaths
 from optimizer.exact.flow_problem import FlowProblem
 from optimizer.exact.least_utilisation import UtilisationLimits, least_utilisation, split_optimum
 from optimizer.exact.single_path import improve_single_paths
@@ -28,6 +29,7 @@ def warm_up(single_path: bool = False, delay_limits: bool = False) -> None:
     scenario = Scenario("warm-up", topology, traffic, fewest_hops_routing(topology, traffic))
     limit = np.full(len(demands), 0.01) if delay_limits else None
     least_utilisation(scenario, UtilisationLimits(5.0, delay_limit_s=limit))
+    CheapestPaths(topology).between(0, 3, np.ones(topology.link_count), np.ones(topology.link_count, dtype=np.bool_))
     if single_path:
         problem = FlowProblem.of(topology, traffic, delay_limit_s=limit)
         start = split_optimum(problem, 1, np.inf).start

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
+from gnn_model.configurations import Configuration, predict_configurations
 from gnn_model.predictor import Predictor
 from optimizer.candidates import CandidatePaths
-from optimizer.displaced import demands_over
+from optimizer.displaced import cut_off, demands_over
 from optimizer.goals import GoalTable, Score, predicted_violation
 from optimizer.local_search import SearchLimits, SearchResult, search
 from topology_sync.scenario import Scenario
@@ -50,18 +49,15 @@ def _on_measured_rates(
 ) -> SearchResult:
     """The same plan, judged where the network is now."""
     topology, traffic = scenario.topology, scenario.traffic
-    before, after = predictor.predict_batch(scenario, [scenario.routing, ahead.routing])
-    dead = list(demands_over(scenario.routing, ~candidates.usable.up))
-    if dead:
-        lost = {"delay_s": np.inf, "delay_p99_s": np.inf, "jitter_s": np.nan, "loss_ratio": 1.0}
-        values = {name: getattr(before, name).copy() for name in lost}
-        for name, value in lost.items():
-            values[name][dead] = value
-        before = replace(before, **values)
+    present = Configuration(scenario.routing, topology.schedulers)
+    planned = Configuration(ahead.routing, ahead.schedulers)
+    before, after = predict_configurations(predictor, scenario, [present, planned])
+    before = cut_off(before, demands_over(scenario.routing, ~candidates.usable.up))
     start_score = Score(predicted_violation(before, table), scenario.routing.max_utilisation(traffic, topology), 0)
     score = Score(
         predicted_violation(after, table),
         ahead.routing.max_utilisation(traffic, topology),
         len(set(ahead.changed) - set(ahead.repaired)),
+        ahead.score.changed_weights,
     )
     return replace(ahead, start_score=start_score, score=score, before=before, after=after)

@@ -25,10 +25,12 @@ from controller.intent import (
     with_protection,
 )
 from controller.labels import Hop, LabelTable
+from controller.rules import ETHERTYPE_ARP
 from controller.simulated_network import Packet, SimulatedNetwork, Trace, trace
 from controller.update_steps import AddFlow, DeleteFlow, Message, Stage
 
 CLASSES = (IntentClass("voice", (46, 40)), IntentClass("video", (34,)), IntentClass("rest"))
+QUEUED_CLASSES = tuple(replace(entry, queue=queue) for entry, queue in zip(CLASSES, (2, 0, 1), strict=True))
 DSCPS = (46, 34, 0, 40)
 HOST_PORT = 100
 
@@ -65,12 +67,18 @@ def seeds() -> st.SearchStrategy[random.Random]:
 
 
 @st.composite
-def samples(draw: st.DrawFn, smallest: int = 4, largest: int = 12 if THOROUGH else 7) -> tuple[Sample, random.Random]:
-    """A connected network with hosts, nested prefixes, demands (some split) and protection; and a source of chance."""
+def samples(
+    draw: st.DrawFn, smallest: int = 4, largest: int = 12 if THOROUGH else 7, queued: bool | None = None
+) -> tuple[Sample, random.Random]:
+    """A connected network with hosts, nested prefixes, demands (some split) and protection; and a source of chance.
+
+    ``queued``: whether every class has a queue; None: some networks have them and others do not.
+    """
     chance = draw(seeds())
+    classes = QUEUED_CLASSES if draw(st.booleans() if queued is None else st.just(queued)) else CLASSES
     links = _links(chance, draw(st.integers(smallest, largest)), draw(st.integers(0, 8)))
     switches = tuple(sorted({link.source_dpid for link in links}))
-    intent = NetworkIntent(switches, links, random_hosts(chance, switches), CLASSES)
+    intent = NetworkIntent(switches, links, random_hosts(chance, switches), classes)
     intent, labels = with_protection(intent, LabelTable())
     intent, labels = with_plan(intent, labels, random_routes(chance, intent, all_keys(intent), 0.8))
     return Sample(intent, labels), chance
@@ -264,6 +272,7 @@ class Watcher:
         self.network = network
         self.seen: dict[Visit, Endings] = {}
         self.labels: dict[Visit, frozenset[int]] = {}
+        self.queues: dict[Visit, frozenset[tuple[int | None, int | None]]] = {}
         self.passing: dict[int, set[Visit]] = {dpid: set() for dpid in network.switches}
         for visit in watched:
             self._look(visit)
@@ -274,6 +283,7 @@ class Watcher:
         self.labels[visit] = frozenset(
             label for way in traces for end in way.outcomes for stack in end.labels for label in stack
         )
+        self.queues[visit] = frozenset(queue for way in traces for end in way.outcomes for queue in end.queues)
         for way in traces:
             for dpid in {visit[0], *(hop.dpid for hop in way.outcomes[0].hops), way.outcomes[0].dpid}:
                 self.passing[dpid].add(visit)
@@ -282,6 +292,8 @@ class Watcher:
         if not isinstance(message, AddFlow | DeleteFlow):
             return True
         match, table = message.flow.match, message.flow.table
+        if match.eth_type == ETHERTYPE_ARP:
+            return False
         if match.mpls_label is not None:
             return match.mpls_label in self.labels[visit]
         if table < 2 and visit[0] != dpid:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from controller.settings import ControllerSettings, StaticHost, TrafficClass
+from topology_sync.class_queues import ClassQueues
 from topology_sync.errors import ConfigurationError
 from topology_sync.topology import Link
 
@@ -19,6 +20,8 @@ GOOD = ControllerSettings(
     links=(Link("a", "b", 1e7),),
     hosts=(StaticHost("10.1.0.0/16", "02:00:00:00:00:01", "a", 4),),
     probe_classes=("voice",),
+    queues=ClassQueues("wfq", ("voice", "default"), (3, 1.5), True),
+    ovsdb="tcp:6640",
 )
 
 
@@ -47,6 +50,12 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         ("hosts[0].prefix", {"hosts": (StaticHost("10.1.2.3/16", "02:00:00:00:00:01", "a", 4),)}),
         ("hosts[0].mac", {"hosts": (StaticHost("10.1.0.0/16", "nonsense", "a", 4),)}),
         ("hosts[0].port", {"hosts": (StaticHost("10.1.0.0/16", "02:00:00:00:00:01", "a", 0),)}),
+        ("ovsdb", {"ovsdb": "6640"}),
+        ("queues.order", {"queues": ClassQueues("strict", ("voice",))}),
+        ("queues.order", {"queues": ClassQueues("strict", ("voice", "default", "default"))}),
+        ("queues.weights", {"queues": ClassQueues("wfq", ("voice", "default"), (1.0,))}),
+        ("queues.weights", {"queues": ClassQueues("wfq", ("voice", "default"), (1.0, 0.0))}),
+        ("queues.weights", {"queues": ClassQueues("strict", ("voice", "default"), (1.0, 1.0))}),
         ("links[0].capacity_bps", {"links": (Link("a", "b", 0.0),)}),
     ],
 )

@@ -13,9 +13,11 @@ from controller.settings import ControllerSettings, StaticHost, TrafficClass
 from deploy.configuration import configuration_from_data, json_schema, read_configuration
 from optimizer.settings import ClassGoal, MaintenanceSettings, PredictorSettings, SafetySettings
 from tests.topology_sync.test_scenario_json import example as scenario_example
-from topology_sync.addresses import split_address
+from topology_sync.addresses import split_address, split_ovsdb
+from topology_sync.class_queues import ClassQueues
 from topology_sync.errors import ConfigurationError
 from topology_sync.scenario import SlaGoal
+from topology_sync.topology import Scheduler
 
 EXAMPLE = Path(__file__).parents[2] / "deploy/configs/example.yaml"
 CONTRACT = """
@@ -108,6 +110,7 @@ def test_the_network_section_reaches_the_controller(tmp_path: Path) -> None:
         "transmission_delay": False,
     }
     data["telemetry"] = {"poll_s": 0.5, "window_s": 4, "probes_per_s": 50}
+    data["southbound"] = {"audit_period_s": 90}
     path = tmp_path / "demo.yaml"
     path.write_text(json.dumps(data))
     configuration = read_configuration(path)
@@ -118,16 +121,59 @@ def test_the_network_section_reaches_the_controller(tmp_path: Path) -> None:
     assert (settings.default_capacity_bps, settings.default_queue_packets) == (2.5e6, 8)
     assert settings.hosts == (StaticHost("10.1.0.0/16", "02:00:00:00:00:0a", "a", 3),)
     assert (settings.poll_period_s, settings.window_s, settings.probes_per_s) == (0.5, 4, 50)
+    assert settings.audit_period_s == 90
     assert configuration.optimizer_settings(tmp_path).transmission_delay is False
     (tmp_path / "inventory.json").write_text("{")
     with pytest.raises(ConfigurationError, match=r"demo\.yaml: network\.inventory: .*inventory\.json: line 1 column 2"):
         read_configuration(path)
 
 
+def test_queues_reach_both_processes_in_their_order(tmp_path: Path) -> None:
+    """Without them everything is as it was: one queue for all."""
+    plain = configuration_from_data(contract())
+    assert plain.controller_settings(tmp_path).queues is plain.optimizer_settings(tmp_path).queues is None
+    data = contract() | {"queues": {"order": ["default", "voice"], "weights": {"voice": 3, "default": 1.5}}}
+    asked = ClassQueues("wfq", ("default", "voice"), (1.5, 3), True)
+    configuration = configuration_from_data(data)
+    assert configuration.controller_settings(tmp_path).queues == asked
+    assert configuration.controller_settings(tmp_path).ovsdb is None
+    assert configuration.optimizer_settings(tmp_path).queues == asked
+    assert asked.scheduler() == Scheduler("wfq", (1.5, 3), (("default", 0), ("voice", 1)))
+    (tmp_path / "settings.json").write_text(configuration.controller_settings(tmp_path).to_json())
+    assert ControllerSettings.read(tmp_path / "settings.json") == configuration.controller_settings(tmp_path)
+    data["queues"] = {"order": ["voice", "default"], "scheduler": "strict", "ovsdb": "unix:/run/openvswitch/db.sock"}
+    strict = configuration_from_data(data).controller_settings(tmp_path)
+    assert strict.queues == ClassQueues("strict", ("voice", "default"), (), False)
+    assert strict.ovsdb == "unix:/run/openvswitch/db.sock"
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("unix:/run/db.sock", ("unix", "/run/db.sock", 0)),
+        ("tcp:6640", ("tcp", "", 6640)),
+        ("tcp:192.0.2.7:6640", ("tcp", "192.0.2.7", 6640)),
+        ("tcp:[::1]:6640", ("tcp", "::1", 6640)),
+    ],
+)
+def test_where_queues_are_set_up(text: str, parts: tuple[str, str, int]) -> None:
+    assert split_ovsdb(text, "x") == parts
+
+
+@pytest.mark.parametrize("text", ["", "unix:", "unix:db", "tcp:", "tcp:0", "ssl:6640", "tcp:a:", "6640", "unix:/a\nb"])
+def test_places_without_a_database_are_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^x: "):
+        split_ovsdb(text, "x")
+
+
 def at(data: Any, *steps: Any) -> Any:
     for step in steps:
         data = data.setdefault(step, {}) if isinstance(data, dict) else data[step]
     return data
+
+
+def queues(**changes: Any) -> dict[str, Any]:
+    return {"order": ["voice", "default"], "weights": {"voice": 3, "default": 1}, **changes}
 
 
 VOICE = ("classes", 0)
@@ -167,9 +213,30 @@ BAD: list[tuple[tuple[Any, ...], Any, str]] = [
     (("southbound", "listen"), "127.0.0.1", "southbound.listen: '127.0.0.1' has no port from 1 to 65535"),
     (("southbound", "listen"), "127.0.0.1:8080", "api.listen: is the address of southbound.listen too"),
     (("southbound", "api_socket"), "/x" * 60, "southbound.api_socket: the path has more than 107 bytes"),
+    (("southbound", "audit_period_s"), 0, "southbound.audit_period_s: is 0; it should be greater than or equal to 1"),
     (("api", "listen"), "0.0.0.0:8080", "api.token_file: is missing, and '0.0.0.0' can be reached by others"),
     (("api", "token_file"), "/nonexistent", "api.token_file: /nonexistent cannot be read (No such file or directory)"),
     (("maintenance", "links"), ["ab"], "maintenance.links[0]: is 'ab'; give \"A:B\""),
+    (("queues",), {}, "queues.order: is missing"),
+    (("queues",), {"order": ["voice"], "scheduler": "strict"}, "queues.order: class 'default' is missing"),
+    (
+        ("queues",),
+        {"order": ["voice", "x"]},
+        "queues.order[1]: there is no class 'x'; name each of voice, def",
+    ),
+    (("queues",), {"order": ["voice", "voice", "default"]}, "queues.order[1]: 'voice' is there before"),
+    (("queues",), {"order": ["voice", "default"]}, "queues.weights: class 'voice' has none; give a number above 0"),
+    (
+        ("queues",),
+        queues(weights={"voice": 0, "default": 1}),
+        "queues.weights.voice: is 0; it should be greater",
+    ),
+    (("queues",), queues(weights={"voice": 1, "default": 1, "x": 1}), "queues.weights.x: there is no such class"),
+    (("queues",), queues(scheduler="strict"), "queues.weights: are set, and strict has none"),
+    (("queues",), queues(scheduler="strict", weights={}, change_weights=True), "queues.change_weights: is true, and"),
+    (("queues",), queues(scheduler="fifo"), "queues.scheduler: is 'fifo'; it should be 'wfq' or 'strict'"),
+    (("queues",), queues(ovsdb="db.sock"), "queues.ovsdb: is 'db.sock'; give \"unix:"),
+    (("queues",), queues(ovsdb="tcp:h"), "queues.ovsdb: 'localhost:h' has no port"),
     (("network", "switches"), {"a": 0}, "network.switches.a: is 0; it should be greater than or equal to 1"),
     (("network", "switches"), {"a": "12"}, "network.switches.a: is '12'; give an integer, 0x... or 16 hex"),
     (("network", "switches"), {"a": 1, "b": 1}, "network.switches.b: has the datapath id of 'a'"),

@@ -18,11 +18,12 @@ from fastapi.responses import JSONResponse
 
 from gnn_model.analytic import AnalyticPredictor
 from optimizer.settings import ClassGoal, OptimizerSettings, SafetySettings
+from topology_sync.class_queues import ClassQueues
 from topology_sync.errors import PlanError
 from topology_sync.network_state import DemandMeasurements, LinkMeasurements, NetworkState
 from topology_sync.paths import fewest_hops_routing
 from topology_sync.plan import TransactionReport
-from topology_sync.plan_json import plan_from_json, routing_with_plan, transaction_to_json
+from topology_sync.plan_json import plan_from_json, routing_with_plan, topology_with_plan, transaction_to_json
 from topology_sync.routing import PathShare
 from topology_sync.scenario import Scenario, SlaGoal
 from topology_sync.state_json import state_to_json
@@ -57,6 +58,24 @@ def hotspot() -> Scenario:
     # c sends over a although it has a link of its own, as weights set by hand sometimes have it
     over_a = tuple(topology.links_between[hop][0] for hop in ((2, 0), (0, 1)))
     return Scenario("hotspot", topology, traffic, direct.with_changes({4: [PathShare(over_a)]}))
+
+
+QUEUES = ClassQueues("wfq", ("voice", "bulk"), (10.0, 90.0), change_weights=True)
+
+
+def shared_link() -> Scenario:
+    """Two classes that no path can part: a-b-c with a full link b-c, whose weights at the start favour bulk."""
+    names = ("a", "b", "c")
+    links = [Link(x, y, 1e7, 0.0005) for pair in (("a", "b"), ("b", "c")) for x, y in (pair, pair[::-1])]
+    topology = Topology.from_links(names, links, [QUEUES.scheduler()] * len(names))
+    constant = PacketSize("constant")
+    demands = [
+        Demand("a", "c", 1.5e6, "voice", 8000, constant),
+        Demand("b", "c", 1.5e6, "voice", 8000, constant),
+        Demand("b", "c", 6.8e6, "bulk", 8000, constant),
+    ]
+    traffic = TrafficMatrix.from_demands(demands, topology.node_index, ("voice", "bulk"))
+    return Scenario("shared link", topology, traffic, fewest_hops_routing(topology, traffic))
 
 
 @dataclass
@@ -132,11 +151,12 @@ class SimulatedController:
             if plan.topology_version != self.topology_version:
                 return JSONResponse({"error": "the topology has changed"}, 409)
             routing = routing_with_plan(self.scenario, plan)
+            topology = topology_with_plan(self.scenario.topology, plan)
         except PlanError as error:
             return JSONResponse({"error": str(error)}, 400)
         self.plans.append(body)
         changed = len(routing.changed_demands(self.scenario.routing))
-        self.scenario = self.scenario.with_routing(routing)
+        self.scenario = replace(self.scenario, routing=routing, topology=topology)
         self.routing_version += 1
         self.poison.update(self.poison_after_plan)
         report = TransactionReport(
@@ -202,6 +222,12 @@ def hotspot_scenario() -> Scenario:
 def controller(tmp_path: Path) -> SimulatedController:
     """A simulated controller of the hotspot network, not yet serving."""
     return SimulatedController(hotspot(), tmp_path / "controller.sock")
+
+
+@pytest.fixture
+def shared_link_scenario() -> Scenario:
+    """A network where only other queue weights keep the promises."""
+    return shared_link()
 
 
 @pytest.fixture

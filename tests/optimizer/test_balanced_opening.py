@@ -12,6 +12,7 @@ from optimizer.candidates import CandidatePaths, UsableLinks
 from optimizer.goals import class_goals, goal_table
 from optimizer.local_search import SearchLimits, search
 from optimizer.rl.evaluation import held_out_question
+from topology_sync.routing import PathShare
 from topology_sync.scenario import Scenario
 
 
@@ -52,3 +53,27 @@ def test_the_search_is_better_with_it_and_still_obeys_a_limit_on_changes() -> No
     assert opened.score.violation < opened.start_score.violation
     few = search(scenario, table, predictor, candidates, SearchLimits(0.5, max_changes=2, from_balanced=True))
     assert len(few.changed) <= 2
+
+
+def test_few_changes_begin_at_the_exact_plan_with_so_many() -> None:
+    predictor = AnalyticPredictor()
+    scenario = held_out_question("sndlib/polska", 0, predictor).scenario
+    for most in (1, 5):
+        opening = balanced_opening(scenario, everything(scenario), 2.0, 1, max_changes=most)
+        for routing in opening.routings:
+            routing.check(scenario.topology, scenario.traffic)
+            assert len(routing.changed_demands(scenario.routing)) <= most
+        before, after = (
+            routing.max_utilisation(scenario.traffic, scenario.topology)
+            for routing in (scenario.routing, opening.routings[0])
+        )
+        assert after < before
+
+
+def test_the_columns_of_the_exact_search_are_paths_of_their_demands() -> None:
+    scenario = held_out_question("sndlib/polska", 0, AnalyticPredictor()).scenario
+    topology, traffic = scenario.topology, scenario.traffic
+    columns = balanced_opening(scenario, everything(scenario), 2.0, 1).columns
+    assert columns
+    for demand, links in columns:
+        scenario.routing.with_changes({demand: (PathShare(links),)}).check(topology, traffic)

@@ -19,7 +19,9 @@ from optimizer.controller_client import ControllerClient
 from optimizer.history import History
 from optimizer.metrics import Metrics
 from optimizer.settings import OptimizerSettings
+from topology_sync.class_queues import ClassQueues
 from topology_sync.errors import TransactionError
+from topology_sync.scenario import Scenario
 
 TIMEOUT_S = 20.0
 
@@ -89,6 +91,70 @@ def test_a_plan_that_measures_worse_is_rolled_back_and_held_down(controller: Any
             assert loop.state.hold_downs["sla"].count == 1
             await asyncio.sleep(1.0)
             assert len(controller.plans) == 2
+
+    asyncio.run(scenario())
+
+
+def weighted(controller: Any, scenario: Scenario, settings: OptimizerSettings) -> OptimizerSettings:
+    """The controller's network is another one, and queue weights may change."""
+    controller.__init__(scenario, controller.socket)
+    queues = ClassQueues("wfq", ("voice", "bulk"), (10.0, 90.0), change_weights=True)
+    AnalyticPredictor().predict(scenario)  # loads its kernels, which may take longer than a search
+    return replace(settings, queues=queues, search_time_s=1.0)
+
+
+def test_where_paths_cannot_help_the_weights_are_changed(
+    controller: Any, settings: OptimizerSettings, shared_link_scenario: Scenario
+) -> None:
+    async def scenario() -> None:
+        chosen = weighted(controller, shared_link_scenario, settings)
+        async with controller.serving(), running(chosen) as loop:
+            await until(ended(loop, "kept"), "a plan was kept")
+            (plan,) = controller.plans
+            assert plan["routes"] == []
+            assert {node["scheduler"] for node in plan["nodes"]} == {"wfq"}
+            decision = loop.history.latest()[0]
+            assert decision.summary["changed_nodes"] == len(plan["nodes"]) > 0
+            assert decision.summary["predicted"]["after"]["changed_weights"] == 1
+            assert decision.summary["measured"]["violation_after"] == 0
+            (before,) = decision.detail["queues"]["before"]
+            assert before["weights"] == {"voice": 10.0, "bulk": 90.0}
+            assert decision.detail["queues"]["after"] == loop.status()["network"]["queues"]
+            after = decision.detail["queues"]["after"][0]["weights"]
+            assert after["voice"] > 10.0
+            assert sum(after.values()) == pytest.approx(100.0)
+            node = decision.detail["queues"]["after"][0]["nodes"][0]
+            line = f'routewright_queue_weight_ratio{{class="voice",node="{node}"}} {after["voice"] / 100}'
+            assert line in loop.metrics.render().decode()
+
+    asyncio.run(scenario())
+
+
+def test_weights_that_measure_worse_are_put_back(
+    controller: Any, settings: OptimizerSettings, shared_link_scenario: Scenario
+) -> None:
+    async def scenario() -> None:
+        chosen = weighted(controller, shared_link_scenario, settings)
+        start = controller.scenario.topology
+        controller.poison_after_plan = dict.fromkeys(range(start.link_count), 6e6)
+        async with controller.serving(), running(chosen) as loop:
+            await until(ended(loop, "rolled_back"), "the plan was rolled back")
+            assert len(controller.plans) == 2
+            assert controller.plans[1]["routes"] == []
+            assert controller.scenario.topology == start
+
+    asyncio.run(scenario())
+
+
+def test_without_leave_weights_stay_as_they_are(
+    controller: Any, settings: OptimizerSettings, shared_link_scenario: Scenario
+) -> None:
+    async def scenario() -> None:
+        chosen = weighted(controller, shared_link_scenario, settings)
+        chosen = replace(chosen, queues=replace(chosen.queues, change_weights=False))  # type: ignore[type-var]
+        async with controller.serving(), running(chosen) as loop:
+            await until(ended(loop, "no_better_plan"), "nothing better was found")
+            assert controller.plans == []
 
     asyncio.run(scenario())
 

@@ -21,11 +21,12 @@ from typer.testing import CliRunner, Result
 from gnn_model.analytic import AnalyticPredictor
 from optimizer import commands, optimize_command
 from optimizer.controller_client import ControllerClient
+from optimizer.goals import class_goals, experienced_values, goal_table, violated_demands
 from optimizer.history import History
 from optimizer.process import serve
 from optimizer.settings import OptimizerSettings
 from topology_sync.errors import InputError, UnavailableError
-from topology_sync.plan_json import plan_from_json, routing_with_plan
+from topology_sync.plan_json import plan_from_json, routing_with_plan, topology_with_plan
 from topology_sync.scenario import Scenario, SlaGoal
 from topology_sync.scenario_json import scenario_from_json, scenario_to_json, write_scenario
 
@@ -71,6 +72,39 @@ def test_optimize_lowers_utilisation_and_obeys_max_changes(file: Path) -> None:
     bound = json.loads(call("optimize", file, *options, "--max-changes", "1").stdout)
     assert bound["changed_demands"] == 1
     assert free["max_utilisation"] <= bound["max_utilisation"] < free["max_utilisation_before"]
+
+
+@pytest.mark.parametrize("objective", ["max-utilisation", "sla"])
+def test_demands_that_are_split_now_count_as_changes_of_single_paths(tmp_path: Path, objective: str) -> None:
+    ends = [(a, b) for a in "abc" for b in "abc" if a != b]
+    data = {
+        "format": "routewright-scenario/1",
+        "topology": {
+            "nodes": [{"id": name} for name in "abc"],
+            "links": [{"source": a, "target": b, "capacity_bps": 1e6} for a, b in ends],
+        },
+        "traffic": [{"source": a, "target": b, "rate_bps": 7e5} for a, b in (("a", "b"), ("a", "c"), ("b", "c"))],
+        "routing": [{"source": "a", "target": "b", "paths": [{"nodes": list("ab"), "share": 0.5}]}],
+        "sla": [{"class": "default", "delay_s": 1e-6}],
+    }
+    data["routing"][0]["paths"].append({"nodes": list("acb"), "share": 0.5})  # type: ignore[index]
+    path = tmp_path / "split.json"
+    path.write_text(json.dumps(data))
+    options = ("--objective", objective, "--single-path", "--time-limit", "0.3", "--json", "--max-changes")
+    refused = call("optimize", path, *options, "0")
+    assert isinstance(refused.exception, InputError)
+    assert str(refused.exception).startswith("--max-changes: is 0")
+    answer = json.loads(call("optimize", path, *options, "1").stdout)
+    assert (answer["split_demands"], answer["changed_demands"]) == (0, 1)
+
+
+def test_both_objectives_count_broken_promises_alike(file: Path) -> None:
+    counts = [
+        json.loads(call("optimize", file, "--objective", objective, "--time-limit", "0.3", "--json").stdout)
+        for objective in ("max-utilisation", "sla")
+    ]
+    assert counts[0]["sla"]["violated_before"] == counts[1]["sla"]["violated_before"]
+    assert {answer["predictor"] for answer in counts} == {"gnn"}
 
 
 def test_goals_that_cannot_be_met_exit_with_one(file: Path, tmp_path: Path, hotspot_scenario: Scenario) -> None:
@@ -119,6 +153,40 @@ def test_what_the_exact_search_cannot_do_is_refused(file: Path, options: tuple[s
     result = call("optimize", file, *options)
     assert isinstance(result.exception, InputError)
     assert expected in str(result.exception)
+
+
+def test_optimize_changes_queue_weights_only_when_asked(tmp_path: Path, shared_link_scenario: Scenario) -> None:
+    file, plan_file = tmp_path / "shared.json", tmp_path / "plan.json"
+    question = replace(shared_link_scenario, sla=GOALS)
+    write_scenario(question, file)
+    common = ("optimize", file, "--time-limit", "1", "--json", "--predictor", "analytic")
+    paths_only = call(*common)
+    assert paths_only.exit_code == 1
+    assert not {"nodes", "changed_nodes"} & json.loads(paths_only.stdout).keys()
+    result = call(*common, "--queue-weights", "--out", plan_file)
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert answer["sla"]["violated_before"] > answer["sla"]["violated_after"] == 0
+    assert answer["changed_demands"] == 0
+    assert answer["changed_nodes"] == len(answer["nodes"]) > 0
+    plan = json.loads(plan_file.read_text())
+    assert plan["nodes"] == answer["nodes"]
+    # the answer's nodes stand in a scenario as they are
+    data = scenario_to_json(question)
+    told = {node["id"]: node for node in answer["nodes"]}
+    data["topology"]["nodes"] = [told.get(node["id"], node) for node in data["topology"]["nodes"]]
+    better = scenario_from_json(data)
+    assert better.topology == topology_with_plan(question.topology, plan_from_json(plan))
+    prediction = AnalyticPredictor().predict(better)
+    table = goal_table(better.traffic, class_goals(better.sla))
+    assert not violated_demands(experienced_values(prediction, table), table).any()
+
+
+@pytest.mark.parametrize("options", [("--objective", "max-utilisation"), ("--optimizer", "rl")])
+def test_weights_are_no_decision_of_searches_that_cannot_use_them(file: Path, options: tuple[str, ...]) -> None:
+    error = call("optimize", file, "--queue-weights", *options).exception
+    assert isinstance(error, InputError)
+    assert str(error).startswith("--queue-weights: weights ")
 
 
 def test_without_a_running_optimizer_it_says_so() -> None:

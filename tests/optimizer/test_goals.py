@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from scipy.stats import norm
 
 from optimizer.goals import (
     EXCESS_CAP,
+    SURE,
     GoalTable,
     MeasurementTolerance,
     Score,
@@ -16,8 +18,12 @@ from optimizer.goals import (
     class_goals,
     delay_at_percentile,
     excess_ratios,
+    expected_severity,
     goal_table,
     is_clear,
+    predicted_severity,
+    severity,
+    severity_slopes,
     violation_score,
     violations,
 )
@@ -127,3 +133,63 @@ def test_clear_is_stricter_than_not_violated() -> None:
     close = np.array([[0.0095], [0.001], [0.0]])
     assert violations(close, table()) == ()
     assert not is_clear(close, table(), 0.9)
+
+
+def as_uncertain(spread: float) -> GoalTable:
+    return table().with_uncertainty((spread, spread, spread))
+
+
+@given(st.floats(0.3, 3.0), st.floats(0.02, 0.6))
+def test_the_expected_violation_is_the_mean_over_errors_of_the_prediction(ratio: float, spread: float) -> None:
+    """Against the mean of the plain score over the quantiles of a lognormal error."""
+    errors = np.exp(spread * norm.ppf((np.arange(20_000) + 0.5) / 20_000))
+    sampled = severity(np.maximum(ratio * errors - 1.0, 0.0)).mean()
+    expected = expected_severity(np.full((3, 1), ratio), (spread, spread, spread))[0, 0]
+    if np.log(ratio) / spread > -SURE:
+        assert expected == pytest.approx(sampled, rel=2e-3, abs=1e-4)
+    else:
+        assert expected == 0.0
+        assert sampled < 0.01
+
+
+@given(st.lists(st.floats(0.1, 4.0), min_size=3, max_size=3), st.floats(0.05, 0.5))
+def test_more_room_never_scores_worse_when_predictions_scatter(factors: list[float], spread: float) -> None:
+    limits = np.array([0.01, 0.005, 0.01])
+    near, far = (np.array(factors) * limits * scale for scale in (1.0, 0.9))
+    scores = [float(predicted_severity(values[:, None], as_uncertain(spread)).sum()) for values in (near, far)]
+    assert scores[1] <= scores[0]
+
+
+def test_predictions_just_below_their_goals_are_told_apart_only_when_they_scatter() -> None:
+    close, roomy = (np.array([0.01, 0.005, 0.01])[:, None] * part for part in (0.99, 0.8))
+    assert predicted_severity(close, table()).sum() == predicted_severity(roomy, table()).sum() == 0.0
+    assert (
+        predicted_severity(close, as_uncertain(0.1)).sum() > 5 * predicted_severity(roomy, as_uncertain(0.1)).sum() > 0
+    )
+
+
+def test_scattering_little_is_not_scattering() -> None:
+    for part in (0.5, 0.9, 1.1, 3.0):
+        values = np.array([0.01, 0.005, 0.01])[:, None] * part
+        plain = predicted_severity(values, table()).sum()
+        assert predicted_severity(values, as_uncertain(1e-6)).sum() == pytest.approx(plain, abs=1e-9)
+
+
+@given(st.floats(0.4, 2.0), st.sampled_from([0.0, 0.1, 0.3]))
+def test_slopes_are_the_derivative_of_the_severity(ratio: float, spread: float) -> None:
+    assume(abs(ratio - 1.0) > 1e-3 and (not spread or abs(np.log(ratio) / spread + SURE) > 1e-2))
+    chosen = as_uncertain(spread)
+    limits = np.array([0.01, 0.005, 0.01])
+
+    def total(at: float) -> float:
+        return float(predicted_severity((at * limits)[:, None], chosen).sum())
+
+    slope = severity_slopes(np.full((3, 1), ratio), chosen).sum()
+    assert slope == pytest.approx((total(ratio + 1e-5) - total(ratio - 1e-5)) / 2e-5, rel=1e-3, abs=1e-4)
+
+
+def test_goals_of_some_demands_are_those_of_the_table() -> None:
+    goals = GoalTable(np.arange(9.0).reshape(3, 3), np.arange(3.0), np.arange(3.0), (0.1, 0.2, 0.3))
+    some = goals.of_demands(int_array([2, 0]))
+    assert some.limit.tolist() == [[2.0, 0.0], [5.0, 3.0], [8.0, 6.0]]
+    assert (some.percentile.tolist(), some.weight.tolist(), some.uncertainty) == ([2, 0], [2, 0], (0.1, 0.2, 0.3))

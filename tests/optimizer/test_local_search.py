@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,12 +17,14 @@ from gnn_model.analytic import AnalyticPredictor
 from gnn_model.predictor import Prediction
 from optimizer.bounds import utilisation_lower_bound
 from optimizer.candidates import CandidateCache, CandidatePaths, UsableLinks
+from optimizer.cheapest_paths import CheapestPaths
 from optimizer.displaced import displaced_demands
 from optimizer.goals import class_goals, experienced_values, goal_table, predicted_violation, violated_demands
 from optimizer.local_search import SearchLimits, SearchResult, search
 from optimizer.move_judging import MoveJudging
-from optimizer.screening import Move
-from topology_sync.paths import fewest_hops_routing
+from optimizer.promise_prices import PromisePrices
+from optimizer.screening import LoadScreen, Move
+from topology_sync.paths import fewest_hops_routing, shortest_path
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario, SlaGoal
 from topology_sync.topology import Link, Topology
@@ -32,7 +36,7 @@ GOALS = class_goals([SlaGoal("voice", 0.015, 99.0, None, 0.001), SlaGoal("bulk",
 def run(scenario: Scenario, usable: UsableLinks | None = None, goals: object = GOALS, **limits: object) -> SearchResult:
     usable = usable or UsableLinks.all_of(scenario.topology)
     table = goal_table(scenario.traffic, goals)  # type: ignore[arg-type]
-    given_limits = SearchLimits(**{"time_s": 5.0, "max_changes": 20, **limits})  # type: ignore[arg-type]
+    given_limits = SearchLimits(**{"time_s": 20.0, "max_changes": 20, **limits})  # type: ignore[arg-type]
     return search(scenario, table, AnalyticPredictor(), CandidatePaths(scenario.topology, usable), given_limits)
 
 
@@ -185,14 +189,20 @@ def test_the_bound_is_the_optimum_where_it_is_known() -> None:
 
 
 class FullOnly:
-    """The analytic predictor without its incremental judge."""
+    """The analytic predictor without its incremental judge, each prediction ``delay_s`` later than need be."""
 
     name = "full only"
+
+    def __init__(self, delay_s: float = 0.0) -> None:
+        self.delay_s = delay_s
+        self.asked = 0
 
     def predict(self, scenario: Scenario) -> Prediction:
         return AnalyticPredictor().predict(scenario)
 
     def predict_batch(self, scenario: Scenario, candidates: Sequence[Routing]) -> list[Prediction]:
+        self.asked += 1
+        time.sleep(self.delay_s * len(candidates))
         return AnalyticPredictor().predict_batch(scenario, candidates)
 
 
@@ -222,3 +232,88 @@ def test_estimates_order_moves_as_full_predictions_do(hotspot_scenario: Scenario
     wanted = np.array([predicted_violation(prediction, table) for prediction in full])
     assert np.abs(estimates - wanted).max() < 0.02 * (1 + wanted.max())
     assert wanted[int(np.argmin(estimates))] <= wanted.min() + 0.01
+
+
+def test_predictions_that_scatter_are_given_room(hotspot_scenario: Scenario) -> None:
+    """A plan that is predicted to keep everything is not the end where it keeps it narrowly."""
+    traffic = hotspot_scenario.traffic
+    scenario = replace(hotspot_scenario, traffic=traffic.with_rates(traffic.rate_bps * 1.5))
+    candidates = CandidatePaths(scenario.topology, UsableLinks.all_of(scenario.topology))
+    table = goal_table(traffic, GOALS)
+    unsure = table.with_uncertainty((0.3, 0.3, 0.5))
+    believing, doubting = (
+        search(scenario, goals, AnalyticPredictor(), candidates, SearchLimits(2.0, seed=3)) for goals in (table, unsure)
+    )
+    assert predicted_violation(doubting.after, table) <= predicted_violation(believing.after, table)
+    expected = [predicted_violation(result.after, unsure) for result in (believing, doubting)]
+    assert expected[1] < 0.5 * expected[0]
+    assert doubting.score.violation == pytest.approx(expected[1])
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 10_000), st.booleans())
+def test_never_more_promises_broken_than_at_the_start_however_predictions_scatter(seed: int, balanced: bool) -> None:
+    scenario = random_scenario(seed)
+    table = goal_table(scenario.traffic, GOALS)
+    candidates = CandidatePaths(scenario.topology, UsableLinks.all_of(scenario.topology))
+    limits = SearchLimits(0.3, seed=seed, from_balanced=balanced)
+    result = search(scenario, table.with_uncertainty((0.3, 0.3, 0.5)), AnalyticPredictor(), candidates, limits)
+    result.routing.check(scenario.topology, scenario.traffic)
+    assert not result.start_score.better_than(result.score)
+    assert predicted_violation(result.after, table) <= predicted_violation(result.before, table) * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("prediction_s", [0.02, 0.1])
+def test_no_step_is_begun_that_would_end_too_late(prediction_s: float) -> None:
+    """However long predictions take: the answer comes in time, with what was found until then."""
+    scenario = random_scenario(11, nodes=12)
+    table = goal_table(scenario.traffic, GOALS)
+    candidates = CandidatePaths(scenario.topology, UsableLinks.all_of(scenario.topology))
+    predictor = FullOnly(prediction_s)
+    result = search(scenario, table, predictor, candidates, SearchLimits(1.0))
+    spent = result.routings_judged * prediction_s
+    assert spent <= 1.0 + 2 * prediction_s
+    assert result.score.better_than(result.start_score)
+
+
+def test_a_search_that_is_stopped_ends_with_the_best_so_far() -> None:
+    scenario = random_scenario(11, nodes=12)
+    table = goal_table(scenario.traffic, GOALS)
+    candidates = CandidatePaths(scenario.topology, UsableLinks.all_of(scenario.topology))
+    stop = threading.Event()
+    predictor = FullOnly(0.01)
+    threading.Timer(0.7, stop.set).start()
+    began = time.monotonic()
+    result = search(scenario, table, predictor, candidates, SearchLimits(60.0, stop=stop))
+    assert time.monotonic() - began < 30.0
+    assert not result.start_score.better_than(result.score)
+    stop.set()
+    asked = predictor.asked
+    at_once = search(scenario, table, predictor, candidates, SearchLimits(60.0, stop=stop))
+    assert predictor.asked == asked + 1  # the start, which the answer tells of
+    assert at_once.changed == ()
+
+
+def test_load_is_dear_where_promises_break(hotspot_scenario: Scenario) -> None:
+    """And a demand's cheapest path by such prices keeps off the link that breaks them."""
+    table = goal_table(hotspot_scenario.traffic, GOALS)
+    screen = LoadScreen(hotspot_scenario, table)
+    prices = PromisePrices.of(screen, AnalyticPredictor().predict(hotspot_scenario))
+    hot = hotspot_scenario.topology.links_between[0, 1][0]
+    assert int(np.argmax(prices.per_bps)) == hot
+    usable = np.ones(hotspot_scenario.topology.link_count, dtype=bool)
+    path = CheapestPaths(hotspot_scenario.topology).between(0, 1, prices.weight_of(1), usable)
+    assert path is not None
+    assert hot not in path
+
+
+@given(st.integers(0, 10_000))
+def test_cheapest_paths_are_shortest_paths(seed: int) -> None:
+    topology = random_scenario(seed).topology
+    random = np.random.default_rng(seed)
+    weight, usable = random.uniform(0.1, 1.0, topology.link_count), random.random(topology.link_count) < 0.7
+    cheapest = CheapestPaths(topology)
+    for source in range(topology.node_count):
+        for target in range(topology.node_count):
+            found = cheapest.between(source, target, weight, usable)
+            assert found == shortest_path(topology, source, target, weight, usable)

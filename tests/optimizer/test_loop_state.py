@@ -125,6 +125,40 @@ def test_a_plan_with_too_many_changes_is_not_applied() -> None:
     assert isinstance(actions[0], Apply)
 
 
+def weighing(search: StartSearch, demands: int = 0, weights: int = 1) -> Proposal:
+    base = plan(search, changed=demands)
+    after = base.after._replace(changed_weights=weights)
+    return replace(base, after=after, changed_nodes=frozenset({"n1", "n2"}))
+
+
+def test_a_plan_may_change_nothing_but_queue_weights() -> None:
+    state, search, now = until_search(LoopState(mode="auto"), 0.0)
+    assert search.frozen_nodes == frozenset()
+    state, actions = advance(state, Observation(seen(now, 2.0), weighing(search)), SAFETY, now)
+    assert actions == (Apply(search.decision),)
+    assert state.node_changed_s == {"n1": now, "n2": now}
+
+
+def test_weights_count_as_changes_as_the_search_counts_them() -> None:
+    for demands, weights, allowed in ((2, 1, True), (3, 1, False), (0, 4, False)):
+        state, search, now = until_search(LoopState(mode="auto"), 0.0)
+        proposal = weighing(search, demands, weights)
+        state, actions = advance(state, Observation(seen(now, 2.0), proposal), SAFETY, now)
+        assert isinstance(actions[0], Apply) == allowed
+        if not allowed:
+            assert isinstance(actions[0], Close)
+            assert "times queue weights, 3 changes are allowed" in actions[0].reason
+
+
+def test_weights_that_were_just_changed_are_left_alone() -> None:
+    recent = LoopState(mode="auto", node_changed_s={"n1": -20.0, "n9": -40.0})
+    state, search, now = until_search(recent, 0.0)
+    assert search.frozen_nodes == frozenset({"n1"})
+    _, actions = advance(state, Observation(seen(now, 2.0), weighing(search)), SAFETY, now)
+    assert isinstance(actions[0], Close)
+    assert actions[0].reason == "the plan changes the queue weights of n1 again too soon"
+
+
 def test_news_of_another_transaction_is_ignored() -> None:
     state, search, now = until_search(LoopState(mode="auto"), 0.0)
     state, _ = advance(state, Observation(seen(now, 2.0), plan(search)), SAFETY, now)

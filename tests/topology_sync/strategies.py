@@ -167,4 +167,5 @@ transaction_reports = st.builds(
     finished_s=seconds,
     stage_s=st.dictionaries(st.sampled_from(["prepare", "flip", "drain", "clean"]), seconds),
     error=st.none() | st.text(),
+    queue_changes=count,
 )

@@ -13,8 +13,10 @@ from topology_sync.plan import RoutingPlan, TransactionReport
 from topology_sync.plan_json import (
     plan_from_json,
     plan_routes,
+    plan_schedulers,
     plan_to_json,
     routing_with_plan,
+    topology_with_plan,
     transaction_from_json,
     transaction_to_json,
 )
@@ -34,6 +36,34 @@ def test_a_plan_carries_exactly_the_change_from_one_routing_to_another(data: st.
     result = routing_with_plan(scenario, received)
     assert result.changed_demands(wanted) == ()
     assert result.changed_demands(scenario.routing) == changed
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_a_plan_carries_exactly_the_schedulers_that_change(data: st.DataObject) -> None:
+    before, after = (data.draw(scenarios()).topology for _ in range(2))
+    wanted = before.with_schedulers(dict(enumerate(after.schedulers[: before.node_count])))
+    plan = RoutingPlan("p", 7, (), plan_schedulers(before, wanted))
+    sent = plan_to_json(plan)
+    assert ("nodes" in sent) == (wanted != before)
+    received = plan_from_json(parse_json(format_json(sent)))
+    assert received == plan
+    assert topology_with_plan(before, received) == wanted
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        ([{"id": "x"}], "nodes[0].id: there is no node 'x'; name nodes of the present state"),
+        ([{"id": "a"}, {"id": "a"}], "nodes[1].id: 'a' is there before; name every node once"),
+        ([{"id": "a", "scheduler": "wfq"}], "nodes[0].weights: is missing; wfq needs one weight per queue"),
+        ([{"id": "a", "weight": [1]}], "nodes[0].weight: unknown key; did you mean weights?"),
+    ],
+)
+def test_schedulers_that_do_not_fit_are_refused(nodes: list[dict[str, Any]], expected: str) -> None:
+    with pytest.raises(PlanError) as caught:
+        topology_with_plan(scenario_from_json(example()).topology, plan_from_json(small_plan() | {"nodes": nodes}))
+    assert str(caught.value) == expected
 
 
 @given(transaction_reports)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$gnn_model/service/v1/predictor.proto\x12\x18routewright.predictor.v1\"\x97\x01\n\x13PredictBatchRequest\x12\x34\n\x08scenario\x18\x01 \x01(\x0b\x32\".routewright.predictor.v1.Scenario\x12\x37\n\ncandidates\x18\x02 \x03(\x0b\x32#.routewright.predictor.v1.Candidate\x12\x11\n\tpredictor\x18\x03 \x01(\t\"+\n\x08Scenario\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\">\n\tCandidate\x12\x31\n\x07\x63hanges\x18\x01 \x03(\x0b\x32 .routewright.predictor.v1.Change\"G\n\x06\x43hange\x12\x0e\n\x06\x64\x65mand\x18\x01 \x01(\r\x12-\n\x05paths\x18\x02 \x03(\x0b\x32\x1e.routewright.predictor.v1.Path\"$\n\x04Path\x12\r\n\x05links\x18\x01 \x03(\r\x12\r\n\x05share\x18\x02 \x01(\x01\"\x81\x01\n\x14PredictBatchResponse\x12.\n\x05model\x18\x01 \x01(\x0b\x32\x1f.routewright.predictor.v1.Model\x12\x39\n\x0bpredictions\x18\x02 \x03(\x0b\x32$.routewright.predictor.v1.Prediction\"7\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x63\x61rd_id\x18\x03 \x01(\t\"\x91\x01\n\nPrediction\x12\x0f\n\x07\x64\x65lay_s\x18\x01 \x03(\x01\x12\x13\n\x0b\x64\x65lay_p99_s\x18\x02 \x03(\x01\x12\x10\n\x08jitter_s\x18\x03 \x03(\x01\x12\x12\n\nloss_ratio\x18\x04 \x03(\x01\x12\x1e\n\x16link_utilisation_ratio\x18\x05 \x03(\x01\x12\x17\n\x0flink_loss_ratio\x18\x06 \x03(\x01\"[\n\x16RecommendPowersRequest\x12\x31\n\x07layouts\x18\x01 \x03(\x0b\x32 .routewright.predictor.v1.Layout\x12\x0e\n\x06method\x18\x02 \x01(\t\"n\n\x06Layout\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05links\x18\x02 \x03(\t\x12\r\n\x05gains\x18\x03 \x03(\x01\x12\x10\n\x08measured\x18\x04 \x03(\x08\x12\x0f\n\x07weights\x18\x05 \x03(\x01\x12\x15\n\rminimum_rates\x18\x06 \x03(\x01\"\\\n\x17RecommendPowersResponse\x12\x30\n\x06powers\x18\x01 \x03(\x0b\x32 .routewright.predictor.v1.Powers\x12\x0f\n\x07version\x18\x02 \x01(\t\"m\n\x06Powers\x12\x0e\n\x06powers\x18\x01 \x03(\x01\x12\r\n\x05rates\x18\x02 \x03(\x01\x12\x11\n\tviolation\x18\x03 \x03(\x01\x12\x10\n\x08possible\x18\x04 \x01(\x08\x12\x0e\n\x06method\x18\x05 \x01(\t\x12\x0f\n\x07seconds\x18\x06 \x01(\x01\x32z\n\tPredictor\x12m\n\x0cPredictBatch\x12-.routewright.predictor.v1.PredictBatchRequest\x1a..routewright.predictor.v1.PredictBatchResponse2\x82\x01\n\x08Wireless\x12v\n\x0fRecommendPowers\x12\x30.routewright.predictor.v1.RecommendPowersRequest\x1a\x31.routewright.predictor.v1.RecommendPowersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$gnn_model/service/v1/predictor.proto\x12\x18routewright.predictor.v1\"\x97\x01\n\x13PredictBatchRequest\x12\x34\n\x08scenario\x18\x01 \x01(\x0b\x32\".routewright.predictor.v1.Scenario\x12\x37\n\ncandidates\x18\x02 \x03(\x0b\x32#.routewright.predictor.v1.Candidate\x12\x11\n\tpredictor\x18\x03 \x01(\t\"+\n\x08Scenario\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"}\n\tCandidate\x12\x31\n\x07\x63hanges\x18\x01 \x03(\x0b\x32 .routewright.predictor.v1.Change\x12=\n\rqueue_weights\x18\x02 \x03(\x0b\x32&.routewright.predictor.v1.QueueWeights\"-\n\x0cQueueWeights\x12\x0c\n\x04node\x18\x01 \x01(\r\x12\x0f\n\x07weights\x18\x02 \x03(\x01\"G\n\x06\x43hange\x12\x0e\n\x06\x64\x65mand\x18\x01 \x01(\r\x12-\n\x05paths\x18\x02 \x03(\x0b\x32\x1e.routewright.predictor.v1.Path\"$\n\x04Path\x12\r\n\x05links\x18\x01 \x03(\r\x12\r\n\x05share\x18\x02 \x01(\x01\"\x98\x01\n\x14PredictBatchResponse\x12.\n\x05model\x18\x01 \x01(\x0b\x32\x1f.routewright.predictor.v1.Model\x12\x39\n\x0bpredictions\x18\x02 \x03(\x0b\x32$.routewright.predictor.v1.Prediction\x12\x15\n\rqueue_weights\x18\x03 \x01(\x08\"7\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x63\x61rd_id\x18\x03 \x01(\t\"\x91\x01\n\nPrediction\x12\x0f\n\x07\x64\x65lay_s\x18\x01 \x03(\x01\x12\x13\n\x0b\x64\x65lay_p99_s\x18\x02 \x03(\x01\x12\x10\n\x08jitter_s\x18\x03 \x03(\x01\x12\x12\n\nloss_ratio\x18\x04 \x03(\x01\x12\x1e\n\x16link_utilisation_ratio\x18\x05 \x03(\x01\x12\x17\n\x0flink_loss_ratio\x18\x06 \x03(\x01\"[\n\x16RecommendPowersRequest\x12\x31\n\x07layouts\x18\x01 \x03(\x0b\x32 .routewright.predictor.v1.Layout\x12\x0e\n\x06method\x18\x02 \x01(\t\"n\n\x06Layout\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05links\x18\x02 \x03(\t\x12\r\n\x05gains\x18\x03 \x03(\x01\x12\x10\n\x08measured\x18\x04 \x03(\x08\x12\x0f\n\x07weights\x18\x05 \x03(\x01\x12\x15\n\rminimum_rates\x18\x06 \x03(\x01\"\\\n\x17RecommendPowersResponse\x12\x30\n\x06powers\x18\x01 \x03(\x0b\x32 .routewright.predictor.v1.Powers\x12\x0f\n\x07version\x18\x02 \x01(\t\"m\n\x06Powers\x12\x0e\n\x06powers\x18\x01 \x03(\x01\x12\r\n\x05rates\x18\x02 \x03(\x01\x12\x11\n\tviolation\x18\x03 \x03(\x01\x12\x10\n\x08possible\x18\x04 \x01(\x08\x12\x0e\n\x06method\x18\x05 \x01(\t\x12\x0f\n\x07seconds\x18\x06 \x01(\x01\x32z\n\tPredictor\x12m\n\x0cPredictBatch\x12-.routewright.predictor.v1.PredictBatchRequest\x1a..routewright.predictor.v1.PredictBatchResponse2\x82\x01\n\x08Wireless\x12v\n\x0fRecommendPowers\x12\x30.routewright.predictor.v1.RecommendPowersRequest\x1a\x31.routewright.predictor.v1.RecommendPowersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,27 +36,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCENARIO']._serialized_start=220
   _globals['_SCENARIO']._serialized_end=263
   _globals['_CANDIDATE']._serialized_start=265
-  _globals['_CANDIDATE']._serialized_end=327
-  _globals['_CHANGE']._serialized_start=329
-  _globals['_CHANGE']._serialized_end=400
-  _globals['_PATH']._serialized_start=402
-  _globals['_PATH']._serialized_end=438
-  _globals['_PREDICTBATCHRESPONSE']._serialized_start=441
-  _globals['_PREDICTBATCHRESPONSE']._serialized_end=570
-  _globals['_MODEL']._serialized_start=572
-  _globals['_MODEL']._serialized_end=627
-  _globals['_PREDICTION']._serialized_start=630
-  _globals['_PREDICTION']._serialized_end=775
-  _globals['_RECOMMENDPOWERSREQUEST']._serialized_start=777
-  _globals['_RECOMMENDPOWERSREQUEST']._serialized_end=868
-  _globals['_LAYOUT']._serialized_start=870
-  _globals['_LAYOUT']._serialized_end=980
-  _globals['_RECOMMENDPOWERSRESPONSE']._serialized_start=982
-  _globals['_RECOMMENDPOWERSRESPONSE']._serialized_end=1074
-  _globals['_POWERS']._serialized_start=1076
-  _globals['_POWERS']._serialized_end=1185
-  _globals['_PREDICTOR']._serialized_start=1187
-  _globals['_PREDICTOR']._serialized_end=1309
-  _globals['_WIRELESS']._serialized_start=1312
-  _globals['_WIRELESS']._serialized_end=1442
+  _globals['_CANDIDATE']._serialized_end=390
+  _globals['_QUEUEWEIGHTS']._serialized_start=392
+  _globals['_QUEUEWEIGHTS']._serialized_end=437
+  _globals['_CHANGE']._serialized_start=439
+  _globals['_CHANGE']._serialized_end=510
+  _globals['_PATH']._serialized_start=512
+  _globals['_PATH']._serialized_end=548
+  _globals['_PREDICTBATCHRESPONSE']._serialized_start=551
+  _globals['_PREDICTBATCHRESPONSE']._serialized_end=703
+  _globals['_MODEL']._serialized_start=705
+  _globals['_MODEL']._serialized_end=760
+  _globals['_PREDICTION']._serialized_start=763
+  _globals['_PREDICTION']._serialized_end=908
+  _globals['_RECOMMENDPOWERSREQUEST']._serialized_start=910
+  _globals['_RECOMMENDPOWERSREQUEST']._serialized_end=1001
+  _globals['_LAYOUT']._serialized_start=1003
+  _globals['_LAYOUT']._serialized_end=1113
+  _globals['_RECOMMENDPOWERSRESPONSE']._serialized_start=1115
+  _globals['_RECOMMENDPOWERSRESPONSE']._serialized_end=1207
+  _globals['_POWERS']._serialized_start=1209
+  _globals['_POWERS']._serialized_end=1318
+  _globals['_PREDICTOR']._serialized_start=1320
+  _globals['_PREDICTOR']._serialized_end=1442
+  _globals['_WIRELESS']._serialized_start=1445
+  _globals['_WIRELESS']._serialized_end=1575
 # @@protoc_insertion_point(module_scope)

@@ -25,10 +25,20 @@ class Scenario(_message.Message):
     def __init__(self, sha256: _Optional[bytes] = ..., content: _Optional[bytes] = ...) -> None: ...
 
 class Candidate(_message.Message):
-    __slots__ = ("changes",)
+    __slots__ = ("changes", "queue_weights")
     CHANGES_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     changes: _containers.RepeatedCompositeFieldContainer[Change]
-    def __init__(self, changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ...) -> None: ...
+    queue_weights: _containers.RepeatedCompositeFieldContainer[QueueWeights]
+    def __init__(self, changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., queue_weights: _Optional[_Iterable[_Union[QueueWeights, _Mapping]]] = ...) -> None: ...
+
+class QueueWeights(_message.Message):
+    __slots__ = ("node", "weights")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    node: int
+    weights: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, node: _Optional[int] = ..., weights: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Change(_message.Message):
     __slots__ = ("demand", "paths")
@@ -47,12 +57,14 @@ class Path(_message.Message):
     def __init__(self, links: _Optional[_Iterable[int]] = ..., share: _Optional[float] = ...) -> None: ...
 
 class PredictBatchResponse(_message.Message):
-    __slots__ = ("model", "predictions")
+    __slots__ = ("model", "predictions", "queue_weights")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     model: Model
     predictions: _containers.RepeatedCompositeFieldContainer[Prediction]
-    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ..., predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ...) -> None: ...
+    queue_weights: bool
+    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ..., predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., queue_weights: _Optional[bool] = ...) -> None: ...
 
 class Model(_message.Message):
     __slots__ = ("name", "version", "card_id")

@@ -7,12 +7,13 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from gnn_model.analytic import AnalyticPredictor
+from gnn_model.configurations import Configuration
 from gnn_model.predictor import Prediction
 from gnn_model.service.limits import ServiceLimits
 from gnn_model.service.server import PredictionServer
@@ -20,7 +21,7 @@ from gnn_model.service.tls import TlsFiles
 from topology_sync.paths import fewest_hops_routing
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
-from topology_sync.topology import Link, Topology
+from topology_sync.topology import Link, Scheduler, Topology
 from topology_sync.traffic import Demand, TrafficMatrix
 
 TIMEOUT_S = 20.0
@@ -120,6 +121,30 @@ def other_way(scenario: Scenario, demand: int, share: float = 1.0) -> Routing:
     detour = PathShare(tuple(links), share)
     paths = (detour,) if share == 1.0 else (PathShare(usual.links, 1.0 - share), detour)
     return scenario.routing.with_changes({demand: paths})
+
+
+def weighted_ring() -> Scenario:
+    """The ring with a WFQ of two queues in every node but the last, which is FIFO."""
+    scenario = ring()
+    topology = scenario.topology
+    queues = (("default", 1), ("other", 0))
+    changes = {node: Scheduler("wfq", (3.0, 1.0), queues) for node in range(topology.node_count - 1)}
+    return replace(scenario, topology=topology.with_schedulers(changes))
+
+
+def other_weights_of(scenario: Scenario, count: int, seed: int = 1) -> list[Configuration]:
+    """Random weights in some weighted nodes, with other routings."""
+    random = np.random.default_rng(seed)
+    topology = scenario.topology
+
+    def drawn(scheduler: Scheduler) -> Scheduler:
+        weights = random.uniform(0.1, 9.0, len(scheduler.weights)).tolist()
+        return replace(scheduler, weights=tuple(weights)) if random.random() < 0.7 else scheduler
+
+    return [
+        Configuration(routing, tuple(drawn(scheduler) for scheduler in topology.schedulers))
+        for routing in some_routings(scenario, count, seed)
+    ]
 
 
 def some_routings(scenario: Scenario, count: int, seed: int = 1) -> list[Routing]:

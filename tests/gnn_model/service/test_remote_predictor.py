@@ -6,26 +6,34 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from gnn_model.analytic import AnalyticPredictor
+from gnn_model.configurations import Configuration, predict_configurations
 from gnn_model.gnn_predictor import GnnPredictor
-from gnn_model.predictor import problem_of
-from gnn_model.service import replicas
+from gnn_model.predictor import Prediction, problem_of
+from gnn_model.service import replicas, server
+from gnn_model.service.candidates_wire import read_candidates
 from gnn_model.service.limits import ChunkLimits, ServiceLimits
+from gnn_model.service.predictions_wire import prediction_message
 from gnn_model.service.remote_predictor import RemotePredictor
+from gnn_model.service.v1 import predictor_pb2 as pb
 from gnn_model.without_transmission import WithoutTransmission
 from tests.gnn_model.service.serving import (
     TIMEOUT_S,
     RunningServer,
     SlowPredictor,
+    other_weights_of,
     ring,
     some_routings,
     wait_for,
+    weighted_ring,
 )
 from topology_sync.errors import ConfigurationError, InputError, UnavailableError
 from topology_sync.scenario import Scenario
+from topology_sync.topology import Scheduler
 
 Serve = Callable[..., RunningServer]
 
@@ -58,6 +66,38 @@ def test_remote_and_embedded_say_the_same(serve: Serve, random_scenario: Callabl
         without = WithoutTransmission(remote)
         assert without.predict(ring()) == WithoutTransmission(embedded).predict(ring())
         assert without.problem is None
+
+
+def test_candidates_with_other_weights_are_judged_as_in_this_process(serve: Serve) -> None:
+    scenario = weighted_ring()
+    asked = [*other_weights_of(scenario, 9), Configuration(scenario.routing, scenario.topology.schedulers)]
+    strict = tuple(Scheduler("strict", (), (("default", 0),)) for _ in scenario.topology.schedulers)
+    for embedded in (GnnPredictor(), AnalyticPredictor()):
+        with RemotePredictor([serve(embedded).address], chunks=ChunkLimits(candidates=4)) as remote:
+            assert predict_configurations(remote, scenario, asked) == embedded.predict_configurations(scenario, asked)
+            other = [*asked, Configuration(scenario.routing, strict)]
+            assert predict_configurations(remote, scenario, other) == embedded.predict_configurations(scenario, other)
+
+
+def test_a_server_that_knows_no_weights_gets_scenarios_instead(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenario = weighted_ring()
+    asked = other_weights_of(scenario, 3)
+
+    def blind(known: Any, candidates: Sequence[pb.Candidate], limits: ServiceLimits) -> Any:
+        for candidate in candidates:
+            candidate.ClearField("queue_weights")
+        return read_candidates(known, candidates, limits)
+
+    def silent(self: Any, predictions: Sequence[Prediction]) -> bytes:
+        messages = [prediction_message(prediction) for prediction in predictions]
+        answer: bytes = pb.PredictBatchResponse(model=self._model, predictions=messages).SerializeToString()
+        return answer
+
+    monkeypatch.setattr(server, "read_candidates", blind)
+    monkeypatch.setattr(server._PredictorService, "_answer", silent)
+    with RemotePredictor([serve(AnalyticPredictor()).address]) as remote:
+        found = predict_configurations(remote, scenario, asked)
+    assert found == AnalyticPredictor().predict_configurations(scenario, asked)
 
 
 def test_long_lists_are_cut_into_calls_and_come_back_in_order(serve: Serve) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gnn_model.analytic import AnalyticPredictor
-from gnn_model.service.candidates_wire import candidate_message, read_candidates
+from gnn_model.service.candidates_wire import candidate_message, other_weights, read_candidates
 from gnn_model.service.limits import ServiceLimits
 from gnn_model.service.predictions_wire import prediction_message, read_prediction
 from gnn_model.service.scenario_wire import (
@@ -26,7 +26,7 @@ from gnn_model.service.scenario_wire import (
     unpack_scenario,
 )
 from gnn_model.service.v1 import predictor_pb2 as pb
-from tests.gnn_model.service.serving import other_way, ring, some_routings
+from tests.gnn_model.service.serving import other_way, other_weights_of, ring, some_routings, weighted_ring
 from tests.topology_sync.strategies import scenarios
 from topology_sync.errors import InputError, UnavailableError
 from topology_sync.scenario import Scenario
@@ -193,3 +193,43 @@ def test_an_answer_of_the_wrong_size_is_no_prediction() -> None:
 def test_candidates_of_another_scenario_are_refused() -> None:
     with pytest.raises(InputError, match="covers 5 of 6 demands"):
         candidate_message(ring(6).routing, some_routings(ring(5), 1)[0])
+
+
+def test_weights_cross_the_wire_exactly() -> None:
+    scenario = weighted_ring()
+    known = KnownScenario.of(scenario)
+    present = scenario.topology.schedulers
+    asked = other_weights_of(scenario, 5)
+    messages = [
+        candidate_message(scenario.routing, item.routing, other_weights(present, item.schedulers) or {})
+        for item in asked
+    ]
+    read = read_candidates(known, [pb.Candidate.FromString(m.SerializeToString()) for m in messages], LIMITS)
+    assert [item.schedulers or present for item in read] == [item.schedulers for item in asked]
+    assert [item.routing for item in read] == [item.routing for item in asked]
+
+
+def test_what_is_more_than_weights_is_no_candidate() -> None:
+    present = weighted_ring().topology.schedulers
+    for other in (
+        replace(present[0], discipline="drr"),
+        replace(present[0], class_queues=(("default", 0),)),
+        replace(present[0], weights=(1.0, 1.0, 1.0)),
+        replace(present[0], weights=(1.0, 0.0)),
+    ):
+        assert other_weights(present, (other, *present[1:])) is None
+
+
+def test_weights_that_cannot_be_are_refused() -> None:
+    known = KnownScenario.of(weighted_ring())
+    cases = {
+        "queue_weights[0].node: is 9": [pb.QueueWeights(node=9, weights=[1, 1])],
+        "queue_weights[0].node: 'n5' is fifo": [pb.QueueWeights(node=5, weights=[])],
+        "queue_weights[1].node: 0 is named before": [pb.QueueWeights(node=0, weights=[1, 2])] * 2,
+        "queue_weights[0].weights: are not one positive number": [pb.QueueWeights(node=0, weights=[1])],
+        "queue_weights[0].weights: are not": [pb.QueueWeights(node=0, weights=[1, float("nan")])],
+        "queue_weights[0].weights:": [pb.QueueWeights(node=0, weights=[1, float("inf")])],
+    }
+    for expected, entries in cases.items():
+        text = refusal(lambda: read_candidates(known, [pb.Candidate(queue_weights=entries)], LIMITS))  # noqa: B023
+        assert text.startswith(f"candidates[0].{expected}"), text
