@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from optimizer.rl.training import Row
 
 VALIDITY = (
-    "Questions with missed goals on networks of about 8 to 50 nodes, one class or several, FIFO or strict priority. "
+    "Questions with missed goals and limited changes on networks of about 10 to 50 nodes, FIFO or strict priority. "
     "Without missed goals the policy is not asked."
 )
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
