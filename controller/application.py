@@ -30,7 +30,7 @@ class Listener(Protocol):
 
     def port_changed(self, event: PortChanged) -> None: ...
 
-    def packet_in(self, dpid: int, port: int, frame: bytes, arrived_s: float | None) -> None: ...
+    def packet_in(self, dpid: int, port: int, frame: bytes, arrived_s: float | None, cookie: int) -> None: ...
 
     def flow_removed(self, dpid: int, message: Any) -> None: ...
 
@@ -77,7 +77,8 @@ class ControllerApplication(RyuApp):
         arrived_s = None
         if message.arrived_s is not None:
             arrived_s = time.monotonic() - max(0.0, time.time() - message.arrived_s)
-        self._listener.packet_in(message.datapath.id, message.match["in_port"], bytes(message.data), arrived_s)
+        port, frame = message.match["in_port"], bytes(message.data)
+        self._listener.packet_in(message.datapath.id, port, frame, arrived_s, message.cookie)
 
     @set_ev_cls(ofp_event.EventOFPFlowRemoved, MAIN_DISPATCHER)
     def on_flow_removed(self, ev: Any) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 
+from controller.arp_answers import arp_flows
 from controller.intent import DemandKey, IntentBypass, IntentDemand, IntentHost, IntentRoute, NetworkIntent
 from controller.labels import Hop
 from controller.rules import (
@@ -36,8 +37,8 @@ from topology_sync.errors import PlanError
 CLASSIFIER_TABLE, DEMAND_TABLE, DELIVERY_TABLE = 0, 1, 2
 
 LLDP_PRIORITY = 300
-ARP_OVER_LINK_PRIORITY = 251
-ARP_PRIORITY = 250
+ARP_OVER_LINK_PRIORITY = 253
+ARP_PRIORITY = 250  # between these two: arp_answers
 QUEUED_BYPASS_PRIORITY = 201
 LABEL_PRIORITY = 200
 CLASSIFIER_PRIORITY = 100  # + 3 x prefix length + rank: at most 198
@@ -55,10 +56,11 @@ PROBE_PROTOCOL = 253  # for experiments, RFC 3692
 STATIC_COOKIE = Cookie(0, STATIC_DEMAND, 0).pack()
 
 
-def compile_rules(intent: NetworkIntent) -> dict[int, RuleSet]:
+def compile_rules(intent: NetworkIntent, answering: Set[int] = frozenset()) -> dict[int, RuleSet]:
     """The rules that every switch of the intent should have, by datapath id.
 
-    Raises PlanError when a route or bypass of the intent is no loop-free way over known links.
+    The switches ``answering`` answer ARP for known hosts themselves.  Raises PlanError when a route or bypass of the
+    intent is no loop-free way over known links.
     """
     intent.check()
     flows: dict[int, list[FlowRule]] = {dpid: list(_static_flows()) for dpid in intent.switches}
@@ -72,8 +74,11 @@ def compile_rules(intent: NetworkIntent) -> dict[int, RuleSet]:
         for dpid, flow in _bypass_flows(bypass, queues):
             flows[dpid].append(flow)
     hosts = {_prefix(host): host for host in intent.hosts}
+    covered = frozenset(prefix for prefix in hosts if _is_covered(prefix, hosts))
     for dpid in intent.switches:
-        flows[dpid] += _classifier_flows(intent, hosts, dpid)
+        flows[dpid] += _classifier_flows(intent, hosts, covered, dpid)
+        if dpid in answering:
+            flows[dpid] += arp_flows(intent.hosts, dpid)
     for prefix, host in hosts.items():
         if host.dpid in flows:
             flows[host.dpid].append(_delivery(prefix, host.port))
@@ -124,14 +129,19 @@ def _to(prefix: ipaddress.IPv4Network, dscp: int | None = None) -> Match:
 
 
 def _classifier_flows(
-    intent: NetworkIntent, hosts: dict[ipaddress.IPv4Network, IntentHost], dpid: int
+    intent: NetworkIntent,
+    hosts: dict[ipaddress.IPv4Network, IntentHost],
+    covered: Set[ipaddress.IPv4Network],
+    dpid: int,
 ) -> Iterator[FlowRule]:
-    """IPv4 that enters at ``dpid``: to its own hosts, else into a demand, longest prefix first."""
+    """IPv4 that enters at ``dpid``: to its own hosts, else into a demand, longest prefix first.
+
+    ``covered`` are the prefixes that lie within another one.
+    """
     for prefix, host in hosts.items():
         if host.dpid == dpid:
             yield _classifier(prefix, _HERE, None, goto_table=DELIVERY_TABLE, cookie=STATIC_COOKIE)
             continue
-        covered = _is_covered(prefix, hosts)
         demands = {entry.name: intent.demand_of.get(DemandKey(dpid, host.dpid, entry.name)) for entry in intent.classes}
         rest = next((demands[entry.name] for entry in intent.classes if not entry.dscp), None)
         for entry in intent.classes:
@@ -143,7 +153,7 @@ def _classifier_flows(
                     yield _unknown(prefix, _NAMED_DSCP, dscp)
         if rest is not None:
             yield _into(prefix, _ANY_DSCP, None, rest)
-        elif covered:
+        elif prefix in covered:
             yield _unknown(prefix, _ANY_DSCP, None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from controller.arp_answers import ANSWER_COOKIE
 from controller.counter_corrections import ProbeDiscount
 from controller.discovery_loop import DiscoveryLoop
 from controller.first_packets import FirstPackets
@@ -21,6 +22,7 @@ from controller.rule_audit import RuleAudit
 from controller.rules import ETHERTYPE_LLDP
 from controller.settings import ControllerSettings
 from controller.store import Store, read_or_make_secret
+from controller.switch_queues import SwitchQueues
 from controller.switches import Switches
 from controller.telemetry_loop import TelemetryLoop
 from controller.transactions import Transactions
@@ -30,6 +32,7 @@ from topology_sync.probes import PROBE_PROTOCOL, PROBE_TARGET
 
 TRANSACTION_HUNG_S = 120.0
 AUDIT_HUNG_S = 60.0
+QUEUES_HUNG_S = 120.0
 
 
 class Control:
@@ -44,7 +47,7 @@ class Control:
         self.names = Names(settings)
         self.metrics = Metrics()
         self.journal = Journal()
-        self.switches = Switches(settings, self.metrics, self._rules_known)
+        self.switches = Switches(settings, self.metrics, self.journal, self._rules_known)
         self.view = NetworkView(settings, stored, self.names, self.metrics, self.journal, self._network_changed)
         self.transactions = Transactions(
             stored,
@@ -68,6 +71,16 @@ class Control:
         self.telemetry = TelemetryLoop(settings, self.view, self.switches, self.transactions, discount)
         self.probes = ProbeLoop(settings, secret, self.view, self.switches, self.transactions, discount)
         self.audit = RuleAudit(settings, self.names, self.switches, self.metrics, self.journal)
+        self.queues = SwitchQueues(
+            settings,
+            self.names,
+            self.switches,
+            self.transactions,
+            self.keeper.links,
+            self.metrics,
+            self.journal,
+        )
+        self.transactions.set_weights = self.queues.set_weights
         self.loops = Loops(self.metrics)
 
     def start(self) -> None:
@@ -76,6 +89,7 @@ class Control:
         self.loops.start("upkeep", self.keeper.step, TRANSACTION_HUNG_S)
         self.loops.start("telemetry", self.telemetry.step)
         self.loops.start("probes", self.probes.step)
+        self.loops.start("queues", self.queues.step, QUEUES_HUNG_S)
         self.loops.start("audit", self.audit.step, AUDIT_HUNG_S)
 
     def stop(self) -> None:
@@ -100,8 +114,8 @@ class Control:
         self.view.fold(event)
         self.discovery.on_port(event)
 
-    def packet_in(self, dpid: int, port: int, frame: bytes, arrived_s: float | None) -> None:
-        """A packet came up."""
+    def packet_in(self, dpid: int, port: int, frame: bytes, arrived_s: float | None, cookie: int) -> None:
+        """A packet came up, sent by the rule with this cookie."""
         kind = ethertype(frame)
         if kind == ETHERTYPE_IPV4 and frame[23:24] == bytes([PROBE_PROTOCOL]) and frame[30:34] == PROBE_TARGET:
             self.metrics.packet_ins.labels("probe").inc()
@@ -111,7 +125,7 @@ class Control:
             self.discovery.on_lldp(dpid, port, frame)
         elif kind == ETHERTYPE_ARP:
             self.metrics.packet_ins.labels("arp").inc()
-            self.hosts.on_arp(dpid, port, frame)
+            self.hosts.on_arp(dpid, port, frame, cookie == ANSWER_COOKIE)
         elif kind == ETHERTYPE_IPV4:
             self.metrics.packet_ins.labels("first_packet").inc()
             self.first_packets.on_ipv4(dpid, port, frame)

@@ -1,4 +1,8 @@
-"""Learns hosts from ARP and first packets, answers ARP for known ones and asks the edge for unknown ones (RFC 826)."""
+"""Learns hosts from ARP and first packets, answers ARP for known ones and asks the edge for unknown ones (RFC 826).
+
+Most questions for known hosts are answered by the switches (``controller.arp_answers``); hosts are learnt here from
+those, too.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,16 @@ from ryu.ofproto import ofproto_v1_3_parser as parser
 
 from controller.discovery_loop import DiscoveryLoop, packet_out
 from controller.network_view import NetworkView
-from controller.packets import ARP_REPLY, ARP_REQUEST, BROADCAST, CONTROLLER_MAC, Arp, decode_arp, encode_arp
+from controller.packets import (
+    ARP_REPLY,
+    ARP_REQUEST,
+    BROADCAST,
+    CONTROLLER_MAC,
+    NO_ADDRESS,
+    Arp,
+    decode_arp,
+    encode_arp,
+)
 from controller.settings import ControllerSettings
 from controller.switches import Switches
 from topology_sync.discovery import PortKey
@@ -18,7 +31,6 @@ from topology_sync.events import HostSeen
 ASK_AGAIN_S = 0.5
 WAITING_LIMIT = 256
 WAIT_S = 5.0
-NO_ADDRESS = "0.0.0.0"
 NO_MAC = "00:00:00:00:00:00"
 
 
@@ -36,20 +48,20 @@ class HostLearning:
         self._waiting: dict[tuple[str, str], tuple[float, PortKey, Arp]] = {}
         self.on_found: Callable[[str], None] = lambda ip: None
 
-    def on_arp(self, dpid: int, port: int, frame: bytes) -> None:
-        """A host asks, answers or announces itself."""
+    def on_arp(self, dpid: int, port: int, frame: bytes, answered: bool) -> None:
+        """A host asks (``answered``: and the switch has told it), answers or announces itself."""
         message = decode_arp(frame)
         if message is None or self._view.discovery.is_link_port(dpid, port):
             return
         if message.sender_is_a_host:
             self.saw(dpid, port, message.sender_ip, message.sender_mac)
-        if message.operation != ARP_REQUEST or message.target_ip == message.sender_ip:
+        if answered or message.operation != ARP_REQUEST or message.target_ip == message.sender_ip:
             return
         mac = self._mac_of(message.target_ip)
         if mac is None:
             self._wait_for(PortKey(dpid, port), message)
             self.ask_for(message.target_ip, but=PortKey(dpid, port))
-        elif mac != message.sender_mac:
+        elif mac != message.sender_mac and not self._is_here(message.target_ip, dpid, port):
             self._answer(PortKey(dpid, port), message, mac)
 
     def saw(self, dpid: int, port: int, ip: str, mac: str) -> None:
@@ -80,6 +92,11 @@ class HostLearning:
             if key != but:
                 self._send(key, request)
 
+    def _is_here(self, ip: str, dpid: int, port: int) -> bool:
+        """Whether the host is behind this port: then it answers itself, and its MAC must not be seen on our side."""
+        known = self._view.discovery.hosts.get(ip)
+        return known is not None and (known.dpid, known.port) == (dpid, port)
+
     def _mac_of(self, ip: str) -> str | None:
         known = self._view.discovery.hosts.get(ip)
         return known.mac if known is not None else self._static.get(ip)
@@ -95,7 +112,7 @@ class HostLearning:
         now_s = time.monotonic()
         for key in [key for key in self._waiting if key[1] == ip]:
             asked_s, asker, message = self._waiting.pop(key)
-            if now_s - asked_s < WAIT_S and mac != message.sender_mac:
+            if now_s - asked_s < WAIT_S and mac != message.sender_mac and not self._is_here(ip, *asker):
                 self._answer(asker, message, mac)
 
     def _answer(self, asker: PortKey, request: Arp, mac: str) -> None:

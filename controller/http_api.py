@@ -15,9 +15,9 @@ from eventlet import tpool
 from ryu.lib import hub
 
 from controller.control import Control
-from controller.intent import NetworkIntent, with_plan
+from controller.intent import NetworkIntent, with_plan, with_queue_weights
 from controller.labels import LabelTable
-from controller.plan_routing import LivePicture, planned_routes, snapshot
+from controller.plan_routing import LivePicture, planned_routes, planned_weights, snapshot
 from controller.rules_text import rules_to_json
 from topology_sync.errors import InputError, TransactionError, UnavailableError
 from topology_sync.network_state import NetworkState
@@ -141,6 +141,7 @@ class HttpApi:
             {
                 "flow_mods": control.metrics.value("flow_mods_total"),
                 "group_mods": control.metrics.value("group_mods_total"),
+                "queue_changes": control.metrics.value("queue_changes_total"),
                 "switches_connected": len(tuple(control.switches.connected)),
                 "switches_in_line": len(control.switches.rules),
                 "topology_version": control.view.discovery.topology_version,
@@ -172,12 +173,17 @@ class HttpApi:
         self._check_version(plan)
         control = self._control
         picture = self.picture()
-        routes = planned_routes(plan, tpool.execute(self._snapshot, picture).scenario, picture.discovery, control.names)
+        scenario = tpool.execute(self._snapshot, picture).scenario
+        routes = planned_routes(plan, scenario, picture.discovery, control.names)
+        weights = planned_weights(plan, scenario, control.settings, control.names)
         for paths in routes.values():
             for path in paths:
                 for dpid in {hop.dpid for hop in path.links} - control.switches.rules.keys():
                     raise TransactionError(f"switch {control.names.name_of(dpid)} on a new path cannot be reached now")
-        return with_plan(intent, labels, routes)
+        intent, labels = with_plan(intent, labels, routes)
+        if weights and control.settings.queues is not None:
+            intent = with_queue_weights(intent, weights, control.settings.queues.weights)
+        return intent, labels
 
     def _check_version(self, plan: RoutingPlan) -> None:
         present = self._control.view.discovery.topology_version

@@ -59,10 +59,14 @@ class IntentClass:
 
 @dataclass(frozen=True)
 class QueueWeights:
-    """How the ports of a switch that lead to links share out their rate among their queues; empty: served in order."""
+    """How the ports of a switch that lead to links share out their rate among their queues; empty: served in order.
+
+    ``configured`` are the operator's weights of that time: when he writes others, his count again.
+    """
 
     dpid: int
     weights: tuple[float, ...]
+    configured: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -215,7 +219,8 @@ class NetworkIntent:
                     for entry in data["bypasses"]
                 ),
                 queue_weights=tuple(
-                    QueueWeights(entry["dpid"], tuple(entry["weights"])) for entry in data.get("queue_weights", ())
+                    QueueWeights(entry["dpid"], tuple(entry["weights"]), tuple(entry["configured"]))
+                    for entry in data.get("queue_weights", ())
                 ),
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -302,10 +307,13 @@ def _check_new(intent: NetworkIntent, key: DemandKey, number: int) -> None:
         raise PlanError(place, "is one demand too many", f"keep to {LAST_DEMAND} demands")
 
 
-def with_queue_weights(intent: NetworkIntent, weights: Mapping[int, tuple[float, ...]]) -> NetworkIntent:
+def with_queue_weights(
+    intent: NetworkIntent, weights: Mapping[int, tuple[float, ...]], configured: tuple[float, ...]
+) -> NetworkIntent:
     """The next intent when the queues of these switches (by datapath id) get these weights."""
-    changed = {**intent.weights_of, **weights}
-    return replace(intent, queue_weights=tuple(QueueWeights(dpid, changed[dpid]) for dpid in sorted(changed)))
+    entries = {entry.dpid: entry for entry in intent.queue_weights}
+    entries |= {dpid: QueueWeights(dpid, tuple(chosen), configured) for dpid, chosen in weights.items()}
+    return replace(intent, queue_weights=tuple(entries[dpid] for dpid in sorted(entries)))
 
 
 def with_topology(intent: NetworkIntent, switches: Iterable[int], links: Iterable[IntentLink]) -> NetworkIntent:

@@ -39,6 +39,7 @@ from topology_sync.errors import RoutewrightError, UnavailableError  # noqa: E40
 
 LOG = logging.getLogger(__name__)
 LOCK_NAME = "lock"
+ACCEPT_PAUSE_S = 0.5
 BACKLOG = 128
 REQUEST_TIMEOUT_S = 90.0
 CONNECT_TIMEOUT_S = 2.0
@@ -77,6 +78,14 @@ def run(settings_path: Path) -> int:
     return 0
 
 
+class HttpRequest(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
+    """A request over a Unix socket, whose callers have no address to put into the log."""
+
+    def address_string(self) -> str:
+        """Who calls."""
+        return str(self.client_address[0]) if self.client_address else "a local process"
+
+
 def _serve(settings: ControllerSettings, openflow: socket.socket, api: socket.socket) -> None:
     stop = hub.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -90,6 +99,7 @@ def _serve(settings: ControllerSettings, openflow: socket.socket, api: socket.so
         HttpApi(control),
         log=logging.getLogger("controller.http"),
         log_output=False,
+        protocol=HttpRequest,
         socket_timeout=REQUEST_TIMEOUT_S,
         max_size=256,
     )
@@ -122,7 +132,12 @@ def _start_ryu(settings: ControllerSettings, openflow: socket.socket, control: C
 
         def serve_forever(self) -> None:
             while True:
-                connection, address = openflow.accept()
+                try:
+                    connection, address = openflow.accept()
+                except OSError as error:  # too many open files, or the caller has gone: others are to be served
+                    LOG.warning("no connection was accepted: %s", error.strerror)
+                    hub.sleep(ACCEPT_PAUSE_S)
+                    continue
                 hub.spawn(self._handle, StampedSocket(connection), address)
 
     ryu_controller.StreamServer = PreparedServer

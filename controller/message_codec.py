@@ -15,13 +15,16 @@ from ryu.ofproto import ofproto_v1_3_parser as parser
 from controller.rules import (
     Action,
     Bucket,
+    CopyField,
     FlowRule,
     ForgetInPort,
     GroupRule,
     Match,
     Output,
+    OutputBack,
     PopMpls,
     PushMpls,
+    SetField,
     SetMplsLabel,
     SetMplsTc,
     SetQueue,
@@ -31,9 +34,18 @@ from controller.rules import (
 from controller.update_steps import AddFlow, AddGroup, DeleteFlow, DeleteGroup, Message, ModifyGroup
 
 FULL_COOKIE_MASK = 2**64 - 1
-EXACT_FIELDS = ("in_port", "eth_type", "ip_dscp", "ip_proto", "mpls_label", "mpls_tc", "metadata")
+EXACT_FIELDS = (
+    *("in_port", "eth_type", "ip_dscp", "ip_proto", "mpls_label", "mpls_tc", "metadata"),
+    *("arp_op", "arp_spa", "arp_tpa"),
+)
 WHOLE_PACKET = ofproto.OFPCML_NO_BUFFER
 _FULL_IPV4_MASK = "255.255.255.255"
+_FIELD_BITS: dict[Any, int] = {
+    **dict.fromkeys(("eth_src", "eth_dst", "arp_sha", "arp_tha"), 48),
+    **dict.fromkeys(("arp_spa", "arp_tpa"), 32),
+    "arp_op": 16,
+}
+_NXM = "_nxm"
 _GROUP_TYPES = {"select": ofproto.OFPGT_SELECT, "fast_failover": ofproto.OFPGT_FF}
 _GROUP_KINDS = {number: kind for kind, number in _GROUP_TYPES.items()}
 
@@ -90,8 +102,15 @@ def _encode_action(action: Action) -> Any:
             return parser.OFPActionSetQueue(queue)
         case ForgetInPort():
             return parser.OFPActionSetField(in_port_nxm=0)  # Open vSwitch lets only this one be written
+        case SetField(name, value):
+            return parser.OFPActionSetField(**{name: value})
+        case CopyField(source, target):
+            names = {"src_field": source + _NXM, "dst_field": target + _NXM}  # as Open vSwitch names them itself
+            return parser.NXActionRegMove(**names, n_bits=_FIELD_BITS[source])
         case Output(port):
             return parser.OFPActionOutput(port)
+        case OutputBack():
+            return parser.OFPActionOutput(ofproto.OFPP_IN_PORT)
         case ToController():
             return parser.OFPActionOutput(ofproto.OFPP_CONTROLLER, WHOLE_PACKET)
         case ToGroup(group_id):
@@ -117,15 +136,29 @@ def _decode_action(action: Any) -> Action:
             return SetQueue(action.queue_id)
         case ofproto.OFPAT_SET_FIELD if action.key == "in_port_nxm" and action.value == 0:
             return ForgetInPort()
+        case ofproto.OFPAT_SET_FIELD if action.key in _FIELD_BITS:
+            return SetField(action.key, action.value)
+        case ofproto.OFPAT_EXPERIMENTER if isinstance(action, parser.NXActionRegMove):
+            return _decode_copy(action)
         case ofproto.OFPAT_OUTPUT if action.port == ofproto.OFPP_CONTROLLER:
             if action.max_len != WHOLE_PACKET:
                 raise NotOurForm("part of the packet to the controller")
             return ToController()
+        case ofproto.OFPAT_OUTPUT if action.port == ofproto.OFPP_IN_PORT:
+            return OutputBack()
         case ofproto.OFPAT_OUTPUT:
             return Output(action.port)
         case ofproto.OFPAT_GROUP:
             return ToGroup(action.group_id)
     raise NotOurForm(f"action {action.type}")
+
+
+def _decode_copy(action: Any) -> CopyField:
+    source, target = action.src_field.removesuffix(_NXM), action.dst_field.removesuffix(_NXM)
+    whole = (_FIELD_BITS.get(source), 0, 0)
+    if (action.n_bits, action.src_ofs, action.dst_ofs) != whole or _FIELD_BITS.get(target) != action.n_bits:
+        raise NotOurForm(f"a copy of {action.n_bits} bits of {source} to {target}")
+    return CopyField(source, target)
 
 
 def encode_message(datapath: Any, message: Message) -> Any:

@@ -22,6 +22,7 @@ class Metrics:
 
         self.flow_mods = counter("flow_mods", "Flow modification messages sent to switches")
         self.group_mods = counter("group_mods", "Group modification messages sent to switches")
+        self.queue_changes = counter("queue_changes", "Queues of ports that were set up or given other rates")
         self.openflow_errors = counter("openflow_errors", "OpenFlow error messages received, by error type", "type")
         self.packet_ins = counter("packet_ins", "Packets that switches sent up, by what they were", "kind")
         self.packets_dropped = counter("packets_dropped", "Packets the controller gave up, by reason", "reason")

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controller.intent import DemandKey, ExplicitPath, IntentDemand, NetworkIntent
 from controller.labels import Hop
 from controller.link_facts import Names, inventory
 from controller.settings import ControllerSettings
+from controller.upkeep import valid_weights
 from topology_sync.discovery import DiscoverySettings, DiscoveryState, LinkEnds
 from topology_sync.errors import PlanError
 from topology_sync.network_state import NetworkState
 from topology_sync.path_delays import PathDelays
 from topology_sync.plan import RoutingPlan
-from topology_sync.plan_json import routing_with_plan
+from topology_sync.plan_json import routing_with_plan, topology_with_plan
 from topology_sync.routing import PathShare
 from topology_sync.scenario import Scenario
 from topology_sync.shares import quantise, realised_shares
 from topology_sync.snapshot import DemandInstalled, InstalledPath, build_state
+from topology_sync.strict_json import shown
 from topology_sync.telemetry import TelemetryState
+from topology_sync.topology import Scheduler
 
 
 @dataclass(frozen=True)
@@ -49,20 +52,52 @@ def snapshot(
         default_capacity_bps=settings.default_capacity_bps,
         default_queue_packets=settings.default_queue_packets,
         class_names=[entry.name for entry in settings.classes],
-        demands=[_installed(demand) for demand in picture.intent.demands if demand.routes],
+        demands=[_installed(demand, picture.intent) for demand in picture.intent.demands if demand.routes],
         routing_version=picture.routing_version,
         window_s=settings.window_s,
         discovery_settings=discovery_settings,
+        schedulers=node_schedulers(picture.intent, settings),
     )
 
 
-def _installed(demand: IntentDemand) -> DemandInstalled:
+def node_schedulers(intent: NetworkIntent, settings: ControllerSettings) -> dict[int, Scheduler]:
+    """How switches serve their queues, by datapath id; the others serve packets as they come."""
+    queues = settings.queues
+    if queues is None:
+        return {}
+    return {entry.dpid: queues.scheduler(entry.weights) for entry in valid_weights(intent, queues)}
+
+
+def planned_weights(
+    plan: RoutingPlan, scenario: Scenario, settings: ControllerSettings, names: Names
+) -> dict[int, tuple[float, ...]]:
+    """New weights by datapath id.  Raises PlanError for schedulers that the switches cannot have."""
+    wanted = topology_with_plan(scenario.topology, plan)
+    weights: dict[int, tuple[float, ...]] = {}
+    for position, entry in enumerate(plan.schedulers):
+        place = f"nodes[{position}]"
+        node = scenario.topology.node_index[entry.node]
+        present, asked, dpid = scenario.topology.schedulers[node], wanted.schedulers[node], names.dpid_of(entry.node)
+        if asked == present:
+            continue
+        if settings.queues is None or present.discipline == "fifo" or dpid is None:
+            problem = f"switch {shown(entry.node)} supports no weights of queues"
+            raise PlanError(place, problem, "set queues.ovsdb in the configuration, or plan for what it has")
+        if replace(asked, weights=present.weights) != present or len(asked.weights) != len(present.weights):
+            remedy = f"keep {present.discipline} with its {len(present.weights)} queues and change weights only"
+            raise PlanError(place, "is more than other weights", remedy)
+        weights[dpid] = asked.weights
+    return weights
+
+
+def _installed(demand: IntentDemand, intent: NetworkIntent) -> DemandInstalled:
     """With the shares that the switch realises, not those once asked for."""
     shares = realised_shares([route.weight for route in demand.routes]) if len(demand.routes) > 1 else (1.0,)
     paths = tuple(
         InstalledPath(route.label, route.links, share) for route, share in zip(demand.routes, shares, strict=True)
     )
-    return DemandInstalled(demand.number, demand.source_dpid, demand.target_dpid, demand.traffic_class, paths)
+    queue = intent.queue_of.get(demand.traffic_class)
+    return DemandInstalled(demand.number, demand.source_dpid, demand.target_dpid, demand.traffic_class, paths, queue)
 
 
 def planned_routes(

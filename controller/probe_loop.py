@@ -25,6 +25,7 @@ from controller.settings import ControllerSettings
 from controller.switches import Switches
 from controller.transactions import Transactions
 from topology_sync.events import LinkProbeReturned, ProbeLost, ProbeReturned
+from topology_sync.path_delays import link_queue
 from topology_sync.probe_schedule import ProbeSchedule, probe_favour
 from topology_sync.probes import SMALLEST_FRAME_BYTES, ProbeContent, decode_probe, encode_probe
 from topology_sync.telemetry import INGRESS_TABLE
@@ -53,6 +54,24 @@ class _Target:
     ingress: int
     egress: int
     group_id: int
+    queue: int | None
+
+
+@dataclass(frozen=True)
+class _LinkTarget:
+    """A link, the queue of it that is probed (None: its only one), and how much it matters."""
+
+    link: IntentLink
+    queue: int | None
+    dscp: int
+    weight: float
+
+    @property
+    def key(self) -> int:
+        """The same for as long as the link is there, whatever else changes."""
+        return (self.link.source_dpid << 32 | self.link.source_port) << 4 | (
+            0 if self.queue is None else self.queue + 1
+        )
 
 
 class ProbeLoop:
@@ -76,14 +95,15 @@ class ProbeLoop:
         self._dscp_of = {entry.name: entry.dscp[0] for entry in settings.classes if entry.dscp}
         self._targets: tuple[NetworkIntent | None, dict[int, _Target], dict[int, float]] = (None, {}, {})
         self._schedule = ProbeSchedule()
-        self._links: tuple[NetworkIntent | None, dict[int, IntentLink]] = (None, {})
+        self._links: tuple[NetworkIntent | None, dict[int, _LinkTarget]] = (None, {})
         self._link_schedule = ProbeSchedule()
         self._link_seconds: deque[tuple[float, int, int]] = deque()  # when, sequence, key of the second of a pair
         self._favours: tuple[float, dict[int, float]] = (0.0, {})
+        self._link_favours: tuple[float, dict[int, float]] = (0.0, {})
         self._pair = 0
         self._seconds: list[tuple[float, int, int]] = []  # when, sequence, label of the second of a pair
         self._flying: dict[int, tuple[int, float, bool]] = {}  # label, send time and whether prompt, by sequence
-        self._over_links: dict[int, tuple[IntentLink, float, bool]] = {}  # likewise, of link probes
+        self._over_links: dict[int, tuple[_LinkTarget, float, bool]] = {}  # likewise, of link probes
         self._calibrated_s: dict[int, float] = {}
         self._packet_rates: tuple[float, dict[int, int], dict[int, float]] = (0.0, {}, {})
 
@@ -132,19 +152,25 @@ class ProbeLoop:
         self._view.fold(ProbeReturned(arrived_s, content.label, delay_s, content.sequence))
 
     def _on_link_probe(self, dpid: int, content: ProbeContent, arrived_s: float | None) -> None:
-        link, _, prompt = self._over_links.pop(content.sequence, (None, 0.0, False))
-        if link is None or dpid != link.target_dpid or arrived_s is None or not prompt:
+        target, _, prompt = self._over_links.pop(content.sequence, (None, 0.0, False))
+        if target is None or dpid != target.link.target_dpid or arrived_s is None or not prompt:
             return
-        delay_s = self._view.calibration.one_way_delay_s(arrived_s - content.sent_s, link.source_dpid, dpid)
-        self._view.fold(LinkProbeReturned(arrived_s, link.source_dpid, link.source_port, delay_s, content.sequence))
+        source, port = target.link.hop
+        delay_s = self._view.calibration.one_way_delay_s(arrived_s - content.sent_s, source, dpid)
+        self._view.fold(LinkProbeReturned(arrived_s, source, port, delay_s, content.sequence, target.queue))
 
     def _probe_links(self, now_s: float) -> None:
         intent = self._transactions.intent
         if self._links[0] is not intent:
-            self._links = intent, {link.source_dpid << 32 | link.source_port: link for link in intent.links if link.up}
+            self._links = intent, {target.key: target for target in self._link_targets(intent)}
+            self._link_favours = 0.0, {}
         links = self._links[1]
         rate = min(self._settings.probes_per_s * LINK_SHARE, PER_LINK_PER_S * len(links))
-        self._link_schedule, due = self._link_schedule.due(now_s, dict.fromkeys(links, 1.0), rate)
+        if now_s - self._link_favours[0] > FAVOUR_S:
+            self._link_favours = now_s, self._favoured_links(links)
+        favours = self._link_favours[1]
+        weights = {key: target.weight * favours.get(key, 1.0) for key, target in links.items()}
+        self._link_schedule, due = self._link_schedule.due(now_s, weights, rate)
         for key in due:
             self._pair += 1
             self._send_over(links[key], 2 * self._pair)
@@ -154,15 +180,46 @@ class ProbeLoop:
             if key in links:
                 self._send_over(links[key], sequence)
 
-    def _send_over(self, link: IntentLink, sequence: int) -> None:
+    def _favoured_links(self, links: Mapping[int, _LinkTarget]) -> dict[int, float]:
+        """Of several queues per link most are hardly used: more probes where delays are spread, as with paths."""
+        samples = self._view.delays.links
+        return {
+            key: probe_favour(samples.get(link_queue(*target.link.hop, target.queue), ()))
+            for key, target in links.items()
+            if target.queue is not None
+        }
+
+    def _link_targets(self, intent: NetworkIntent) -> list[_LinkTarget]:
+        """Links that are up, each once, or once per queue: those of classes with promises, where they pass, first."""
+        up = [link for link in intent.links if link.up]
+        if not intent.queue_of:
+            return [_LinkTarget(link, None, 0, 1.0) for link in up]
+        used = {
+            (hop, demand.traffic_class) for demand in intent.demands for route in demand.routes for hop in route.links
+        }
+        favoured = self._settings.probe_classes or tuple(intent.queue_of)
+        return [
+            _LinkTarget(
+                link,
+                queue,
+                self._dscp_of.get(name, 0),
+                1.0 if name in favoured and (link.hop, name) in used else OTHER_CLASS_WEIGHT,
+            )
+            for link in up
+            for name, queue in intent.queue_of.items()
+        ]
+
+    def _send_over(self, target: _LinkTarget, sequence: int) -> None:
+        link = target.link
         channel = self._switches.channel(link.source_dpid)
         if channel is None or not {link.source_dpid, link.target_dpid} <= self._switches.rules.keys():
             return
         sent_s = time.monotonic()
-        frame = encode_probe(self._secret, ProbeContent(sequence, 0, sent_s))
-        left_s = channel.send_now(packet_out(channel.datapath, [parser.OFPActionOutput(link.source_port)], frame))
+        frame = encode_probe(self._secret, ProbeContent(sequence, 0, sent_s), target.dscp)
+        actions = [*_waiting_in(target.queue), parser.OFPActionOutput(link.source_port)]
+        left_s = channel.send_now(packet_out(channel.datapath, actions, frame))
         if left_s is not None:
-            self._over_links[sequence] = link, sent_s, left_s - sent_s < PROMPT_S
+            self._over_links[sequence] = target, sent_s, left_s - sent_s < PROMPT_S
 
     def _current_targets(self) -> tuple[dict[int, _Target], Mapping[int, float]]:
         intent = self._transactions.intent
@@ -172,7 +229,7 @@ class ProbeLoop:
             weights: dict[int, float] = {}
             for demand in intent.demands:
                 for route in demand.routes:
-                    found[route.label] = self._target(demand, route)
+                    found[route.label] = self._target(demand, route, intent.queue_of.get(demand.traffic_class))
                     first = not favoured or demand.traffic_class in favoured
                     weights[route.label] = 1.0 if first else OTHER_CLASS_WEIGHT
             self._targets = intent, found, weights
@@ -186,7 +243,7 @@ class ProbeLoop:
         favours = self._favours[1]
         return {label: weight * favours.get(label, 1.0) for label, weight in weights.items()}
 
-    def _target(self, demand: IntentDemand, route: IntentRoute) -> _Target:
+    def _target(self, demand: IntentDemand, route: IntentRoute, queue: int | None) -> _Target:
         return _Target(
             route.label,
             demand.number,
@@ -194,6 +251,7 @@ class ProbeLoop:
             demand.source_dpid,
             demand.target_dpid,
             link_group_id(route.links[0].port),
+            queue,
         )
 
     def _send(self, target: _Target, sequence: int) -> None:
@@ -201,8 +259,10 @@ class ProbeLoop:
         if channel is None or not {target.ingress, target.egress} <= self._switches.rules.keys():
             return
         sent_s = time.monotonic()
-        frame = encode_probe(self._secret, ProbeContent(sequence, target.label, sent_s), target.dscp)
-        left_s = channel.send_now(packet_out(channel.datapath, [parser.OFPActionGroup(target.group_id)], frame))
+        content = ProbeContent(sequence, target.label, sent_s)
+        frame = encode_probe(self._secret, content, target.dscp, traffic_class=target.queue)
+        actions = [*_waiting_in(target.queue), parser.OFPActionGroup(target.group_id)]
+        left_s = channel.send_now(packet_out(channel.datapath, actions, frame))
         if left_s is not None:
             self._flying[sequence] = target.label, sent_s, left_s - sent_s < PROMPT_S
 
@@ -256,3 +316,7 @@ class ProbeLoop:
         rates = {number: (count - before[number]) / elapsed_s for number, count in packets.items() if number in before}
         self._packet_rates = now_s, packets, rates
         return rates
+
+
+def _waiting_in(queue: int | None) -> list[Any]:
+    return [] if queue is None else [parser.OFPActionSetQueue(queue)]

@@ -18,11 +18,12 @@ ETHERTYPE_MPLS = 0x8847
 ETHERTYPE_LLDP = 0x88CC
 
 GroupKind: TypeAlias = Literal["select", "fast_failover"]
+HeaderField: TypeAlias = Literal["eth_src", "eth_dst", "arp_op", "arp_sha", "arp_spa", "arp_tha", "arp_tpa"]
 
 
 @dataclass(frozen=True)
 class Match:
-    """What a packet must be; None is a wildcard.  ``ipv4_dst`` is (address, prefix length), ``metadata`` is exact."""
+    """What a packet must be; None is a wildcard.  ``ipv4_dst`` is (address, prefix length), all others are exact."""
 
     in_port: int | None = None
     eth_type: int | None = None
@@ -32,6 +33,9 @@ class Match:
     mpls_label: int | None = None
     metadata: int | None = None
     mpls_tc: int | None = None
+    arp_op: int | None = None
+    arp_spa: str | None = None
+    arp_tpa: str | None = None
 
     def __post_init__(self) -> None:
         if self.ipv4_dst is not None:
@@ -40,6 +44,8 @@ class Match:
                 object.__setattr__(self, "eth_type", ETHERTYPE_IPV4)
         if self.mpls_label is not None and self.eth_type is None:
             object.__setattr__(self, "eth_type", ETHERTYPE_MPLS)
+        if (self.arp_op, self.arp_spa, self.arp_tpa) != (None, None, None) and self.eth_type is None:
+            object.__setattr__(self, "eth_type", ETHERTYPE_ARP)
 
 
 def canonical_prefix(address: str, length: int) -> tuple[str, int] | None:
@@ -95,10 +101,31 @@ class ForgetInPort:
 
 
 @dataclass(frozen=True)
+class SetField:
+    """Write a header field of an ARP message: a MAC, an address, or the number of the operation."""
+
+    name: HeaderField
+    value: str | int
+
+
+@dataclass(frozen=True)
+class CopyField:
+    """Copy a header field into another of its kind: not in OpenFlow 1.3, a Nicira extension (NXAST_REG_MOVE)."""
+
+    source: HeaderField
+    target: HeaderField
+
+
+@dataclass(frozen=True)
 class Output:
     """Send out of a port."""
 
     port: int
+
+
+@dataclass(frozen=True)
+class OutputBack:
+    """Send out of the port by which the packet came (OFPP_IN_PORT)."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +141,18 @@ class ToGroup:
 
 
 Action: TypeAlias = (
-    PushMpls | PopMpls | SetMplsLabel | SetMplsTc | SetQueue | ForgetInPort | Output | ToController | ToGroup
+    PushMpls
+    | PopMpls
+    | SetMplsLabel
+    | SetMplsTc
+    | SetQueue
+    | ForgetInPort
+    | SetField
+    | CopyField
+    | Output
+    | OutputBack
+    | ToController
+    | ToGroup
 )
 
 

@@ -2,7 +2,8 @@
 
 For tests, and for people who want to see what rules do before any switch has them.  It follows the specification
 (1.3.5, sections 5.1-5.12) as far as ``controller.rules`` goes: priorities, metadata, MPLS stacks, SELECT and
-FAST_FAILOVER groups, no output to the ingress port, deletion of the flows of a deleted group.
+FAST_FAILOVER groups, no output to the ingress port, deletion of the flows of a deleted group, ARP fields written and
+copied.
 """
 
 from __future__ import annotations
@@ -16,20 +17,26 @@ from itertools import product
 from typing import Literal, TypeAlias
 
 from controller.labels import Hop
+from controller.packets import Arp
 from controller.rules import (
+    ETHERTYPE_ARP,
     ETHERTYPE_IPV4,
     ETHERTYPE_MPLS,
     Action,
     Bucket,
+    CopyField,
     FlowKey,
     FlowRule,
     ForgetInPort,
     GroupRule,
+    HeaderField,
     Match,
     Output,
+    OutputBack,
     PopMpls,
     PushMpls,
     RuleSet,
+    SetField,
     SetMplsLabel,
     SetMplsTc,
     SetQueue,
@@ -45,12 +52,21 @@ GROUP_DEPTH = 4
 OutcomeKind: TypeAlias = Literal["delivered", "controller", "dropped"]
 _Pivot: TypeAlias = tuple[int, int | None, int | None, int | None]  # what flows are looked up by, None for any
 
+_ARP_FIELDS: dict[HeaderField, str] = {
+    "arp_op": "operation",
+    "arp_sha": "sender_mac",
+    "arp_spa": "sender_ip",
+    "arp_tha": "target_mac",
+    "arp_tpa": "target_ip",
+}
+
 
 @dataclass(frozen=True)
 class Packet:
     """What the rules can see of a packet.
 
-    ``labels`` is its MPLS stack, outermost first, ``traffic_classes`` those of the same headers.
+    ``labels`` is its MPLS stack, outermost first, ``traffic_classes`` those of the same headers; with
+    ``arp`` it is ARP.
     """
 
     ipv4_dst: str = "0.0.0.0"
@@ -59,6 +75,9 @@ class Packet:
     labels: tuple[int, ...] = ()
     inner_type: int = ETHERTYPE_IPV4
     traffic_classes: tuple[int, ...] = ()
+    arp: Arp | None = None
+    eth_src: str = "02:00:00:00:00:01"
+    eth_dst: str = "02:00:00:00:00:02"
 
     def __post_init__(self) -> None:
         missing = len(self.labels) - len(self.traffic_classes)
@@ -67,7 +86,20 @@ class Packet:
     @property
     def eth_type(self) -> int:
         """The ethertype on the wire."""
+        if self.arp is not None:
+            return ETHERTYPE_ARP
         return ETHERTYPE_MPLS if self.labels else self.inner_type
+
+    def with_field(self, name: HeaderField, value: str | int) -> Packet:
+        """The packet with this header field written; ARP fields of a packet that is none are left alone."""
+        of_ethernet, of_arp = ({name: value}, {}) if name.startswith("eth") else ({}, {_ARP_FIELDS[name]: value})
+        arp = self.arp if self.arp is None else replace(self.arp, **of_arp)  # type: ignore[arg-type]
+        return replace(self, arp=arp, **of_ethernet)  # type: ignore[arg-type]
+
+    def field(self, name: HeaderField) -> str | int:
+        """The value of a header field."""
+        value: str | int = getattr(self, name) if name.startswith("eth") else getattr(self.arp, _ARP_FIELDS[name])
+        return value
 
 
 @dataclass(frozen=True)
@@ -299,6 +331,12 @@ class _Run:
                         return False
                 case ForgetInPort():
                     copy.in_port = 0
+                case SetField(name, value):
+                    copy.packet = copy.packet.with_field(name, value)
+                case CopyField(source, target):
+                    copy.packet = copy.packet.with_field(target, copy.packet.field(source))
+                case OutputBack():
+                    self._send(replace(copy, in_port=0), copy.in_port)
                 case ToController():
                     self._end(copy, "controller", 0)
                 case Output(port):
@@ -369,6 +407,7 @@ class _Run:
 
 def _matches(match: Match, packet: Packet, in_port: int, metadata: int) -> bool:
     is_ip = packet.eth_type == ETHERTYPE_IPV4
+    arp = packet.arp
     return (
         match.in_port in (None, in_port)
         and match.eth_type in (None, packet.eth_type)
@@ -378,6 +417,9 @@ def _matches(match: Match, packet: Packet, in_port: int, metadata: int) -> bool:
         and (match.ip_dscp is None or (is_ip and match.ip_dscp == packet.ip_dscp))
         and (match.ip_proto is None or (is_ip and match.ip_proto == packet.ip_proto))
         and (match.ipv4_dst is None or (is_ip and _within(packet.ipv4_dst, *match.ipv4_dst)))
+        and (match.arp_op is None or (arp is not None and match.arp_op == arp.operation))
+        and (match.arp_spa is None or (arp is not None and match.arp_spa == arp.sender_ip))
+        and (match.arp_tpa is None or (arp is not None and match.arp_tpa == arp.target_ip))
     )
 
 

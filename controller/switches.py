@@ -15,8 +15,10 @@ from ryu.lib import hub
 from ryu.ofproto import ofproto_v1_3 as ofproto
 from ryu.ofproto import ofproto_v1_3_parser as parser
 
+from controller.arp_answers import ANSWER_COOKIE, trial_flow
 from controller.channel import BatchOutcome, SwitchChannel
 from controller.flow_statistics import FlowEntry
+from controller.journal import Journal
 from controller.message_codec import (
     FULL_COOKIE_MASK,
     NotOurForm,
@@ -49,14 +51,23 @@ class ReadBack:
 class Switches:
     """All connected switches.  ``on_known`` is called when the rules of a switch have become known."""
 
-    def __init__(self, settings: ControllerSettings, metrics: Metrics, on_known: Callable[[int], None]) -> None:
+    def __init__(
+        self, settings: ControllerSettings, metrics: Metrics, journal: Journal, on_known: Callable[[int], None]
+    ) -> None:
         self._settings = settings
         self._metrics = metrics
+        self._journal = journal
         self._on_known = on_known
         self._channels: dict[int, SwitchChannel] = {}
         self._rules: dict[int, RuleSet] = {}
         self._failures: dict[int, int] = {}
         self._activity: dict[int, int] = {}
+        self._answers_arp: dict[int, bool] = {}
+
+    @property
+    def answering(self) -> frozenset[int]:
+        """Switches that take rules by which they answer ARP themselves."""
+        return frozenset(dpid for dpid, takes in self._answers_arp.items() if takes)
 
     @property
     def rules(self) -> Mapping[int, RuleSet]:
@@ -82,6 +93,7 @@ class Switches:
         channel = SwitchChannel(datapath, self._settings.flow_mods_per_s, self._metrics)
         self._channels[datapath.id] = channel
         self._rules.pop(datapath.id, None)
+        self._answers_arp.pop(datapath.id, None)
         self._metrics.switches_connected.set(len(self._channels))
         hub.spawn(self._learn_rules, channel)
         return channel
@@ -126,6 +138,8 @@ class Switches:
             self._rules[dpid] = applied(rules, messages)
             self._failures.pop(dpid, None)
         elif self._channels.get(dpid) is channel:
+            if outcome.errors and any(_answers_arp(message) for message in messages):
+                self._note_refusal(dpid, outcome.errors[0])  # a full table, say: what must be there goes first
             self._rules.pop(dpid, None)
             self._failures[dpid] = failures = self._failures.get(dpid, 0) + 1
             pause_s = min(READ_BACK_PAUSE_S * 2 ** (failures - 1), LONGEST_PAUSE_S)
@@ -169,9 +183,42 @@ class Switches:
                 LOG.warning("switch %#x: removing rules of an unknown form that carry our cookie", channel.dpid)
                 deletes = [delete_flows_by_cookie(channel.datapath, odd, FULL_COOKIE_MASK) for odd in found.odd_cookies]
                 channel.send_batch(deletes, READ_BACK_TIMEOUT_S)
+            elif (rules := self._with_arp_trial(channel, found.rules)) is None:
+                hub.sleep(READ_BACK_PAUSE_S)
             elif self._channels.get(channel.dpid) is channel:
-                self._rules[channel.dpid] = found.rules
+                self._rules[channel.dpid] = rules
                 self._on_known(channel.dpid)
+
+    def _with_arp_trial(self, channel: SwitchChannel, rules: RuleSet) -> RuleSet | None:
+        """The rules of the switch, once it is known whether it answers ARP; None when it did not say.
+
+        Where no rule shows it, the switch is given one, once per connection.
+        """
+        dpid = channel.dpid
+        if any(flow.cookie == ANSWER_COOKIE for flow in rules.flows.values()):
+            self._answers_arp.setdefault(dpid, True)
+        if dpid in self._answers_arp:
+            return rules
+        trial = AddFlow(trial_flow())
+        outcome = channel.send_batch([encode_message(channel.datapath, trial)], READ_BACK_TIMEOUT_S)
+        if outcome.ok:
+            self._answers_arp[dpid] = True
+            return applied(rules, [trial])
+        if not outcome.confirmed:
+            return None
+        self._note_refusal(dpid, outcome.errors[0])
+        return rules
+
+    def _note_refusal(self, dpid: int, error: str) -> None:
+        if self._answers_arp.get(dpid, True):
+            detail = f"switch {dpid:#x} refuses rules that answer ARP ({error}): the controller answers for it"
+            LOG.warning("%s", detail)
+            self._journal.add("switch", detail)
+        self._answers_arp[dpid] = False
+
+
+def _answers_arp(message: Message) -> bool:
+    return isinstance(message, AddFlow) and message.flow.cookie == ANSWER_COOKIE
 
 
 def applied(rules: RuleSet, messages: Iterable[Message]) -> RuleSet:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,7 +27,16 @@ from controller.metrics import Metrics
 from controller.rules import RuleSet
 from controller.store import Store, StoredIntent
 from controller.switches import Switches
-from controller.update_steps import AddGroup, DeleteGroup, ModifyGroup, Stage, drain_bound_s, plan_update, undo
+from controller.update_steps import (
+    AddGroup,
+    DeleteGroup,
+    ModifyGroup,
+    Stage,
+    UpdatePlan,
+    drain_bound_s,
+    plan_update,
+    undo,
+)
 from topology_sync.cookies import Cookie
 from topology_sync.errors import TransactionError, UnavailableError
 from topology_sync.plan import TransactionReport
@@ -38,12 +47,15 @@ REPORTS_KEPT = 50
 PLANS_WAITING = 4
 LONGEST_DRAIN_S = 5.0
 FLIP_RETRY_S = 0.2
+WEIGHTS_TIMEOUT_S = 5.0
 OWN_TIMEOUT_S = 3.0
 """A connected switch that does not answer holds up the others' upkeep no longer than this, once."""
 
 Change = Callable[[NetworkIntent, LabelTable], tuple[NetworkIntent, LabelTable]]
 
 HeldPackets = Callable[[int], Sequence[Any]]
+
+SetWeights = Callable[[Mapping[int, tuple[float, ...]], float], int]
 
 
 @dataclass
@@ -58,6 +70,7 @@ class _Progress:
     group_mods: int = 0
     switches: set[int] = field(default_factory=set)
     changed_demands: int = 0
+    queue_changes: int = 0
     timeout_s: float = 10.0
 
     @contextmanager
@@ -116,6 +129,8 @@ class Transactions:
         self._failed: set[int] = set()
         self.held_packets: HeldPackets | None = None
         """Packets of a switch that wait for the rules of the present intent: they go right behind its flip."""
+        self.set_weights: SetWeights | None = None
+        """Gives queues other weights, all or none, within a time; how many were changed.  Raises TransactionError."""
         self._read_back: set[int] = set()
         self._in_line: tuple[NetworkIntent | None, Mapping[int, RuleSet]] = (None, {})
         self.reports: deque[TransactionReport] = deque(maxlen=REPORTS_KEPT)
@@ -197,7 +212,7 @@ class Transactions:
                 progress.flipped_s = time.time()
                 return
             desired = self._desired(intent, labels)
-            plan = plan_update(self._switches.rules, desired)
+            plan = plan_update(dict(self._switches.rules), desired)  # as they are now: undo must go back to that
         changed = _changed_routes(before.intent, intent)
         progress.changed_demands = len(changed)
         if labels.allocations != before.labels.allocations:
@@ -211,9 +226,17 @@ class Transactions:
                     self._send(progress, undo(plan))
                     self._save(replace(before, labels=labels.keep_only(before.labels.owners)))
                     raise TransactionError(f"prepare failed and was undone: {errors[0]}")
+        weights = _changed_weights(before.intent, intent)
+        if weights:
+            with progress.stage("queues"):
+                self._change_weights(progress, weights, plan, labels.keep_only(before.labels.owners))
         if intent != before.intent or changed:
-            version = before.routing_version + bool(changed)
-            self._save(StoredIntent(intent, labels, version, self._topology_version()))
+            version = before.routing_version + bool(changed or weights)
+            try:
+                self._save(StoredIntent(intent, labels, version, self._topology_version()))
+            except OSError:
+                self._restore_weights(progress, before.intent, weights.keys())
+                raise
             self._metrics.routing_version.set(version)
             self._metrics.demands.set(sum(bool(demand.routes) for demand in intent.demands))
         self._start_draining(before.intent, intent)
@@ -221,6 +244,26 @@ class Transactions:
             with progress.stage("flip"):
                 self._flip(progress, plan.flip)
         progress.flipped_s = time.time()
+
+    def _change_weights(
+        self, progress: _Progress, weights: Mapping[int, tuple[float, ...]], plan: UpdatePlan, labels: LabelTable
+    ) -> None:
+        """Between prepare, which no packet meets, and flip: when this fails nothing was changed for anybody."""
+        try:
+            if self.set_weights is None:
+                raise TransactionError("there are no queues")
+            progress.queue_changes = self.set_weights(weights, min(progress.timeout_s, WEIGHTS_TIMEOUT_S))
+        except TransactionError:
+            self._send(progress, undo(plan))
+            self._save(replace(self._stored, labels=labels))
+            raise
+
+    def _restore_weights(self, progress: _Progress, before: NetworkIntent, changed: Iterable[int]) -> None:
+        weights = {dpid: before.weights_of[dpid] for dpid in changed}
+        if weights and self.set_weights is not None:
+            progress.queue_changes = 0
+            with suppress(TransactionError):
+                self.set_weights(weights, WEIGHTS_TIMEOUT_S)
 
     def _avoiding(self, labels: LabelTable) -> LabelTable:
         """The label table without what read back switches use on their own (rules from before the store was lost)."""
@@ -303,7 +346,7 @@ class Transactions:
 
     def _desired(self, intent: NetworkIntent, labels: LabelTable) -> dict[int, RuleSet]:
         """What every switch within reach should have, rules of retained labels included."""
-        compiled = compile_rules(intent)
+        compiled = compile_rules(intent, self._switches.answering)
         retained = self._retained(intent, labels)
         known = self._switches.rules
         return {dpid: _with_retained(rules, known[dpid], retained) for dpid, rules in compiled.items() if dpid in known}
@@ -351,14 +394,16 @@ class Transactions:
             finished_s=finished_s,
             stage_s=progress.stage_s,
             error=error,
+            queue_changes=progress.queue_changes,
         )
         self.reports.appendleft(report)
         self._metrics.transactions.labels("ok" if report.ok else "failed").inc()
         self._metrics.transaction_seconds.observe(finished_s - progress.started_s)
         if error is not None:
             self._journal.add("error", f"transaction {progress.plan_id}: {error}")
-        elif progress.changed_demands:
-            self._journal.add("routing", f"{progress.plan_id}: {progress.changed_demands} demands changed")
+        elif progress.changed_demands or progress.queue_changes:
+            queues = f", {progress.queue_changes} queues changed" if progress.queue_changes else ""
+            self._journal.add("routing", f"{progress.plan_id}: {progress.changed_demands} demands changed{queues}")
         return report
 
 
@@ -366,6 +411,12 @@ def _changed_routes(before: NetworkIntent, after: NetworkIntent) -> list[int]:
     old = {demand.number: demand.routes for demand in before.demands}
     new = {demand.number: demand.routes for demand in after.demands}
     return [number for number in old.keys() | new.keys() if old.get(number, ()) != new.get(number, ())]
+
+
+def _changed_weights(before: NetworkIntent, after: NetworkIntent) -> dict[int, tuple[float, ...]]:
+    """New weights of switches whose queues had been set up before."""
+    old = before.weights_of
+    return {dpid: weights for dpid, weights in after.weights_of.items() if old.get(dpid, weights) != weights}
 
 
 def _with_retained(desired: RuleSet, installed: RuleSet, labels: Set[int]) -> RuleSet:

@@ -16,12 +16,14 @@ from controller.intent import (
     IntentHost,
     IntentLink,
     NetworkIntent,
+    QueueWeights,
     with_plan,
     with_protection,
     with_topology,
 )
 from controller.labels import Hop, LabelTable
 from controller.settings import ControllerSettings
+from topology_sync.class_queues import ClassQueues
 from topology_sync.discovery import DiscoveryState
 
 
@@ -49,11 +51,20 @@ def with_network(
         dpid = dpid_of(host.node)
         if dpid is not None and dpid in switches:
             hosts[host.prefix] = IntentHost(host.prefix, host.mac, dpid, host.port)
+    classes = tuple(IntentClass(entry.name, entry.dscp, queue_of.get(entry.name)) for entry in settings.classes)
     return replace(
         with_topology(intent, switches, links),
         hosts=tuple(hosts[prefix] for prefix in sorted(hosts)),
-        classes=tuple(IntentClass(entry.name, entry.dscp, queue_of.get(entry.name)) for entry in settings.classes),
+        classes=classes,
+        queue_weights=valid_weights(intent, settings.queues),
     )
+
+
+def valid_weights(intent: NetworkIntent, queues: ClassQueues | None) -> tuple[QueueWeights, ...]:
+    """The weights that still hold: those set for the very queues that the operator asks for now."""
+    if queues is None or intent.queue_of != queues.queue_of:
+        return ()
+    return tuple(entry for entry in intent.queue_weights if entry.configured == queues.weights)
 
 
 def broken_demands(intent: NetworkIntent) -> frozenset[DemandKey]:

@@ -6,6 +6,7 @@ wrong by input or circumstances is one line on stderr; a traceback is a bug of o
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.metadata
 import importlib.util
@@ -46,6 +47,7 @@ They import what is heavy inside their functions.
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
+CIRCUMSTANCES = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 
 
 def application() -> typer.Typer:
@@ -104,7 +106,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         result = command.main(
             None if arguments is None else list(arguments), prog_name="routewright", standalone_mode=False
         )
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None: closed by whoever started us
+            sys.stdout.flush()
     except InputError as error:
         return _fail(str(error), EXIT_BAD_INPUT)
     except RoutewrightError as error:
@@ -112,14 +115,26 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # whoever read our output has gone; nothing more must be written when the interpreter flushes at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return EXIT_FAILED
+    except OSError as error:
+        if error.errno not in CIRCUMSTANCES:
+            raise
+        if error.filename is None:
+            _discard_output()
+        return _fail(f"{error.filename or 'output'}: {error.strerror}; make room or write elsewhere", EXIT_FAILED)
+    except MemoryError:
+        return _fail("this needs more memory than there is; ask for less at once", EXIT_FAILED)
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise
         return _fail(_usage(error), EXIT_BAD_INPUT)
     return result if isinstance(result, int) and not isinstance(result, bool) else 0
+
+
+def _discard_output() -> None:
+    """Nobody takes our output any more; nothing must be written when the interpreter flushes at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _usage(error: Exception) -> str:

@@ -155,6 +155,8 @@ class SouthboundSection(Section):
     """TLS towards the switches is not part of this version: null."""
     api_socket: FilePath | None = None
     """Unix socket on which controller and optimizer meet; null: inside the state directory."""
+    audit_period_s: float = Field(default=30.0, ge=1, le=86_400)
+    """Within this time the rules of every switch are read back once and differences put right."""
 
 
 class ApiSection(Section):
@@ -291,6 +293,7 @@ class Configuration(Section):
             default_capacity_bps=self.network.default_capacity_mbps * 1e6,
             default_queue_packets=self.network.default_queue_packets,
             hosts=tuple(StaticHost(host.prefix, host.mac.lower(), host.node, host.port) for host in self.network.hosts),
+            audit_period_s=self.southbound.audit_period_s,
             poll_period_s=self.telemetry.poll_s,
             window_s=self.telemetry.window_s,
             probes_per_s=self.telemetry.probes_per_s,

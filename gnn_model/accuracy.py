@@ -10,6 +10,7 @@ from gnn_model.dataset.manifest import read_manifest
 from gnn_model.dataset.reader import find_datasets, iterate_dataset
 from gnn_model.dataset.shards import StoredSample
 from gnn_model.evaluation import LabelledScenario, evaluate
+from gnn_model.figure_files import save_figure
 from gnn_model.predictor import Predictor
 from topology_sync.errors import ScenarioError
 
@@ -98,6 +99,5 @@ def plot_sizes(rows: Sequence[dict[str, Any]], predictor: str, path: Path, train
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].legend(frameon=False, fontsize=8)
     figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=120)
+    save_figure(figure, path, dpi=120)
     plt.close(figure)

@@ -37,8 +37,11 @@ def accuracy_command(
     """Judge the learned model beside the analytic predictor on every data set below DIR, one row each."""
     from gnn_model.accuracy import accuracy_table, judge_sets, plot_sizes
     from gnn_model.analytic import AnalyticPredictor
+    from gnn_model.figure_files import check_figure
     from gnn_model.gnn_predictor import GnnPredictor
 
+    if plot is not None:
+        check_figure(plot)
     predictor = GnnPredictor(weights) if weights else GnnPredictor()
     rows: list[dict[str, Any]] = []
     for row in judge_sets(folder, predictor, AnalyticPredictor(), by.value if by else None):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from gnn_model.analytic_queues import NOTHING, Waits
 from topology_sync.values import BoolArray, FloatArray, IntArray
 
 BISECTIONS = 40
+LEAST_APART = 0.05  # deviations between mean and 99th percentile, to be stretched
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,13 @@ class PathDelays:
     skew: FloatArray
     jitter_s: FloatArray
     survival: FloatArray
+
+    def stretched(self, p99_s: FloatArray) -> PathDelays:
+        """The same with deviations that give the gamma distribution of each path this 99th percentile, [paths]."""
+        apart = gamma_quantile(np.zeros_like(self.mean_s), self.deviation_s, self.skew)
+        some = apart > LEAST_APART * self.deviation_s
+        factor = np.where(some, np.maximum(p99_s - self.mean_s, 0.0) / np.where(some, apart, 1.0), 1.0)
+        return replace(self, deviation_s=self.deviation_s * factor)
 
     def demands(self, layout: Layout, demand_count: int) -> DelayStatistics:
         """Put the paths of each demand together, [candidates, demands]; delivered packets weigh."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from gnn_model.analytic_bursts import Burstiness, burstiness_of
 from gnn_model.arrival_table import ArrivalTable, distinct
+from gnn_model.size_atoms import SizeAtoms
 from topology_sync.traffic import ARRIVAL_MODELS, PacketSize, TrafficMatrix
 from topology_sync.values import BoolArray, FloatArray
 
@@ -21,7 +22,7 @@ class Flows:
     ``bits`` is the mean size; ``second``, ``third``, ``fourth``: E[bits^n] / E[bits]^n; ``size_difference_ratio``: mean
     absolute difference of two sizes over its deviation (1 for constant sizes, which have none).  ``spacing_ratio``:
     usual time between packets over its long-run mean (below 1 for on-off traffic), the same each time where
-    ``constant_spacing``.
+    ``constant_spacing``.  ``atoms``: the sizes themselves where they take few values.
     """
 
     packets_per_s: FloatArray
@@ -33,6 +34,7 @@ class Flows:
     spacing_ratio: FloatArray
     constant_spacing: BoolArray
     bursts: Burstiness
+    atoms: SizeAtoms
 
 
 def flows_of(traffic: TrafficMatrix) -> Flows:
@@ -50,6 +52,7 @@ def flows_of(traffic: TrafficMatrix) -> Flows:
         spacing_ratio=np.where(periods > 0, arrivals.on_s / np.where(periods > 0, periods, 1.0), 1.0),
         constant_spacing=arrivals.model == ARRIVAL_MODELS.index("cbr"),
         bursts=burstiness_of(arrivals, traffic.packets_per_s),
+        atoms=SizeAtoms.of(traffic.packet_size),
     )
 
 

@@ -37,7 +37,11 @@ def inference(
     from gnn_model import bench_inference
     from gnn_model.bench_scenarios import NETWORK_OF
     from topology_sync.errors import InputError
+    from topology_sync.output_files import check_output, write_output
 
+    for file in (report, plot):
+        if file is not None:
+            check_output(file)
     sizes = nodes or list(NETWORK_OF)
     unknown = [size for size in sizes if size not in NETWORK_OF]
     if unknown:
@@ -48,8 +52,7 @@ def inference(
     if report is not None:
         before = json.loads(report.read_text("utf-8")) if report.exists() else {}
         figures = bench_inference.merged(before, figures)
-        report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+        write_output(report, json.dumps(figures, indent=1) + "\n")
     if plot is not None:
         bench_inference.draw(figures, plot)
     typer.echo(json.dumps(figures) if as_json else bench_inference.table(figures))

@@ -14,6 +14,7 @@ import torch
 
 from gnn_model.analytic import AnalyticPredictor
 from gnn_model.bench_scenarios import NETWORK_OF, candidates, mixed_scenario
+from gnn_model.figure_files import save_figure
 from gnn_model.gnn_predictor import GnnPredictor
 from gnn_model.packet_simulator.simulator import PacketSimulator
 from gnn_model.predictor import Prediction, Predictor
@@ -266,8 +267,7 @@ def draw(figures: dict[str, Any], path: Path) -> None:
     axes.set_ylabel("ms per prediction, one scenario")
     axes.grid(visible=True, which="both", alpha=0.25)
     axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Date": None})
+    save_figure(figure, path)
     plt.close(figure)
 
 

@@ -34,9 +34,8 @@ class PredictorName(StrEnum):
     SIMULATOR = "simulator"
 
 
-ScenarioArgument = Annotated[
-    str, typer.Argument(metavar="SCENARIO", help="FILE.json[.gz|.xz], topohub:GROUP/NAME, X.graph, GraphML or SNDlib.")
-]
+SOURCES = "FILE.json[.gz|.xz], topohub:GROUP/NAME, X.graph, GraphML, SNDlib or a datanet directory."
+ScenarioArgument = Annotated[str, typer.Argument(metavar="SCENARIO", help=SOURCES)]
 DemandsOption = Annotated[Path | None, typer.Option(metavar="FILE", help="The demands that go with X.graph.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -61,8 +60,8 @@ def predict(
     import time
 
     from gnn_model.predictor_choice import open_predictor
+    from gnn_model.scenario_source import load_scenario
     from topology_sync.errors import InputError
-    from topology_sync.sources import load_scenario
 
     addresses, tls = addresses_of(address), tls_files(tls_ca, tls_certificate, tls_key)
     if addresses and predictor is PredictorName.SIMULATOR:
@@ -90,7 +89,7 @@ def simulate(
     """Simulate every packet of a scenario and print what each demand experienced."""
     import time
 
-    from topology_sync.sources import load_scenario
+    from gnn_model.scenario_source import load_scenario
 
     simulator = _simulator(relative_error=relative_error, seed=seed, max_hops=max_hops)
     question = load_scenario(scenario, demands=demands)

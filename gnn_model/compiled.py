@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -14,12 +14,16 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
+def version_of(sources: Iterable[Path]) -> str:
+    """A name for the contents of files: numba's cache alone would miss a change in a function of another file."""
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sorted(sources))).hexdigest()[:16]
+
+
 def _cache_directory() -> Path:
-    """One directory per version of the kernels: numba alone would miss a change in a function of another file."""
+    """One directory per version of the kernels."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     here = Path(__file__)
-    sources = sorted([here, *here.parent.glob("packet_simulator/*.py"), *here.parent.rglob("*_kernel.py")])
-    version = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
+    version = version_of([here, *here.parent.glob("packet_simulator/*.py"), *here.parent.rglob("*_kernel.py")])
     return Path(base) / "routewright" / "numba" / version
 
 

@@ -25,7 +25,7 @@ from gnn_model.predictor import Prediction
 from gnn_model.routenet.batch import GraphBatch, collate, side_by_side
 from gnn_model.routenet.engine import Engine
 from gnn_model.routenet.model import RouteNet
-from gnn_model.routenet.readout import PathPrediction
+from gnn_model.routenet.readout import NORMAL_99, PathPrediction
 from gnn_model.solved_routing import RoutingSolver, SolvedRouting
 from gnn_model.validity import Envelope
 from topology_sync.routing import Routing
@@ -34,6 +34,7 @@ from topology_sync.topology import Scheduler
 from topology_sync.values import FloatArray, IntArray, float_array
 
 HOPS_AT_ONCE = 8_000  # hops of candidates that torch runs together: more fall out of the processor's cache
+LEAST_LOSS_PER_HOP = 1e-6  # no label shows less; a promise of no loss could never be kept if it were predicted
 HOPS_AT_ONCE_GPU = 512_000  # a GPU is idle below some hundred thousand hops
 
 
@@ -237,8 +238,10 @@ def _factor(solved: SolvedRouting, hop_wait_s: FloatArray) -> FloatArray:
 
 def _in_order(batch: GraphBatch, predicted: PathPrediction) -> dict[str, FloatArray]:
     place = np.argsort(batch.order.numpy(), kind="stable")
-    names = ("mean", "deviation", "skew", "tail", "jitter", "loss")
-    return {name: getattr(predicted, name).double().cpu().numpy()[place] for name in names}
+    with torch.inference_mode():
+        columns = {"p99": predicted.quantile(NORMAL_99)}
+    columns |= {name: getattr(predicted, name) for name in ("mean", "deviation", "skew", "jitter", "loss")}
+    return {name: values.double().cpu().numpy()[place] for name, values in columns.items()}
 
 
 def _statistics(
@@ -250,11 +253,10 @@ def _statistics(
         paths["deviation"] * graph.unit_s,
         paths["skew"],
         paths["jitter"] * graph.unit_s,
-        1 - paths["loss"],
+        np.where(paths["loss"] < LEAST_LOSS_PER_HOP * np.diff(solved.layout.hop_pointer), 1.0, 1 - paths["loss"]),
     )
     demands = delays.demands(solved.layout, demand_count)
-    # Stretched, the same distribution has the 99th percentile that the network says.
-    stretched = replace(delays, deviation_s=delays.deviation_s * paths["tail"]).demands(solved.layout, demand_count)
+    stretched = delays.stretched(paths["p99"] * graph.unit_s).demands(solved.layout, demand_count)
     return replace(demands, p99_s=np.maximum(stretched.p99_s, demands.mean_s))
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from gnn_model.inflow import Inflow
 from gnn_model.queue_features import DISPERSION_SERVICES, QUEUE_FEATURES, HopBursts, queue_features, wait_limit
 from gnn_model.solved_routing import SolvedRouting, solve_routing
 from topology_sync.routing import Routing
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 Features = npt.NDArray[np.float32]
 
 SKEW_LIMIT = 1e3
+MOST_WAITING = 0.999  # part of packets that wait, where its rest is a factor
 LEAST_WAIT = 1e-7  # of a service time: waits that are corrected by a factor must not be 0
 PATH_FEATURES = (
     *ARRIVAL_MODELS,
@@ -43,6 +45,8 @@ PATH_FEATURES = (
     "log_deviation_over_mean",
     "skew",
     "survival",
+    "log_idle",
+    "log_largest_size",
 )
 HOP_FEATURES = (
     "log_part_of_queue",
@@ -51,6 +55,11 @@ HOP_FEATURES = (
     "log_period_over_drain",
     "thinned",
     *(f"log_dispersion_{services:g}" for services in DISPERSION_SERVICES),
+    "first",
+    "same_link_part",
+    "log_capacity_step",
+    "log_wait_in_trains",
+    "log_deviation_in_trains",
 )
 LINK_FEATURES = ("offered", "busy", "queues", "log_room")
 
@@ -75,6 +84,9 @@ class GraphTensors:
     path_jitter: Features  # [paths] analytic, in units
     path_own_deviation: Features  # [paths] deviation of the own transmission times, in units
     path_own_skew: Features  # [paths] skew of the own transmission times
+    path_atoms: Features  # [paths, ATOMS] own transmission times less their mean, in units: sizes of few values
+    path_atom_chance: Features  # [paths, ATOMS]
+    path_continuous: Features  # [paths] 1 where sizes have many values (one atom, at the mean)
     hop_pointer: IntArray  # [paths + 1]
     hop_queue: IntArray  # [hops]
     hop_features: Features  # [hops, len(HOP_FEATURES)]
@@ -87,6 +99,7 @@ class GraphTensors:
     queue_deviation: Features  # [queues] analytic deviation of that wait, in units
     queue_skew: Features  # [queues] analytic skew of that wait
     queue_loss: Features  # [queues] analytic
+    queue_log_idle: Features  # [queues] analytic: logarithm of the part of packets that need not wait
     queue_link: IntArray  # [queues] position in the links here
     queue_number: IntArray  # [queues]
     link_features: Features  # [links, len(LINK_FEATURES)]
@@ -164,17 +177,32 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
     room = np.maximum(topology.queue_packets[hop_link], 1.0)
     hop_demand = demand[hop_path]
     bursts = HopBursts.of(solved.bursts, hop_demand, layout.share[hop_path], part, service[hop_queue])
+    load = packets * own
+    inflow = Inflow.of(topology, pointer, hop_link, load)
     period = bursts.period_s
     bursty = period > 0
     drain = room * service[hop_queue]
     hop_table = [
         _log(part, 1e-6),
-        _log(packets * own, 1e-6),
+        _log(load, 1e-6),
         np.log(own / service[hop_queue]),
         np.where(bursty, _log(period / drain, 1e-4), 0.0) / 4,
         np.log(np.maximum(thinned, 1e-3)),
         *(np.log(np.clip(1 + excess, 1e-2, 1e4)) / 2 for excess in bursts.excess),
+        inflow.first.astype(np.float64),
+        inflow.same_part,
+        inflow.capacity_step,
+        *_in_trains(
+            load,
+            np.bincount(hop_link, weights=load, minlength=topology.link_count)[hop_link].astype(np.float64),
+            np.where(model == ARRIVAL_MODELS.index("autocorrelated"), arrivals.correlation[demand], 0.0)[hop_path],
+            wait[hop_queue] / own,
+            waits.variance_s2.reshape(-1)[hop_queue] / own**2,
+        ),
     ]
+    log_idle = np.log1p(-np.clip(waits.waiting_probability.reshape(-1), 0.0, MOST_WAITING))
+    idle_total = np.bincount(hop_path, weights=log_idle[hop_queue], minlength=paths)
+    atoms = solved.atoms
     per_bit = np.bincount(hop_path, weights=1 / capacity, minlength=paths)
     own_total = per_bit * bits
     propagation = np.bincount(hop_path, weights=topology.delay_s[hop_link], minlength=paths)
@@ -198,6 +226,8 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
         _log(delays.deviation_s / mean, 1e-4),
         np.clip(delays.skew, -2.0, 4.0),
         np.log(np.maximum(delays.survival, 1e-3)),
+        np.maximum(idle_total, -8.0) / 2,
+        np.log(atoms.largest[demand]),
     ]
     second = traffic.second_moment_ratio[demand]
     weight = layout.share * np.maximum(delays.survival, 1e-12)
@@ -227,20 +257,46 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
         path_jitter=_single(delays.jitter_s / unit),
         path_own_deviation=_single(own_deviation / unit),
         path_own_skew=_single(np.where(varied, np.clip(own_skew, -SKEW_LIMIT, SKEW_LIMIT), 0.0)),
+        path_atoms=_single(atoms.offset[demand] * (own_total / unit)[:, None]),
+        path_atom_chance=_single(atoms.chance[demand]),
+        path_continuous=_single(atoms.continuous[demand].astype(np.float64)),
         hop_pointer=pointer.astype(np.int64),
         hop_queue=hop_used.astype(np.int64),
         hop_features=_stack(hop_table, len(hop_queue)),
         hop_weight=_single(part),
-        queue_features=queue_features(scenario, solved, used, hop_used, packets * own, model[hop_path], bursts),
+        queue_features=queue_features(scenario, solved, used, hop_used, load, model[hop_path], bursts, inflow),
         queue_wait=_single(np.clip(wait[used], LEAST_WAIT * service[used], limit) / unit),
         queue_limit=_single(limit / unit),
         queue_deviation=_single(np.clip(deviation[used], LEAST_WAIT * service[used], limit) / unit),
         queue_skew=_single(_skew(third, deviation)[used]),
         queue_loss=_single(loss[used]),
+        queue_log_idle=_single(log_idle[used]),
         queue_link=used_link.astype(np.int64),
         queue_number=used.astype(np.int64),
         link_features=_stack(link_table, len(links)),
     )
+
+
+def _in_trains(
+    load: FloatArray, port_load: FloatArray, correlation: FloatArray, wait: FloatArray, variance: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """How far packets that wait for those of their own flow, in trains, raise wait and deviation: logarithms, [hops].
+
+    Correlated gaps g come in trains of about 1 / (1 - c) packets; where g is below a = 1 / (1 - load of the others),
+    the services that one packet takes of what is left, each packet of a train waits a - g longer than the one before.
+    With exponential gaps E(a - g)+ and E((a - g)+)^2 have closed forms.  ``wait``, ``variance`` in own services.
+    """
+    length = 1 / (1 - np.clip(correlation, 0.0, 0.99))
+    left = 1 / np.clip(1 - port_load + load, 0.05, 1.0)
+    some = np.maximum(load, 1e-9)
+    x = left * some
+    small = x < 0.02
+    gone = -np.expm1(-x)
+    one = np.where(small, left * x / 2, left - gone / some)
+    two = np.where(small, left**2 * x / 3, left**2 - 2 * left / some + 2 * gone / some**2)
+    mean = np.log1p((length - 1) * one / np.maximum(wait, 1e-3))
+    spread = np.log1p((length**2 - 1) * two / np.maximum(variance, 1e-4)) / 2
+    return np.minimum(mean, 8.0), np.minimum(spread, 8.0)
 
 
 def _renumbered(numbers: IntArray, count: int) -> tuple[IntArray, IntArray]:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from gnn_model.analytic_bursts import Burstiness, dispersion
 from gnn_model.analytic_queues import full_probability, position_moments
+from gnn_model.inflow import Inflow
 from gnn_model.solved_routing import SolvedRouting
 from topology_sync.scenario import Scenario
 from topology_sync.topology import DISCIPLINES
@@ -54,6 +55,10 @@ QUEUE_FEATURES = (
     "log_offered_over_fair",
     "others_busy_weight",
     "others_saturated_weight",
+    "fresh",
+    "concentration",
+    "kept",
+    "log_supply",
     "log_deviation_quasi_static",
     "log_wait_high_load",
     "log_wait_quasi_static",
@@ -77,11 +82,13 @@ def queue_features(
     hop_load: FloatArray,
     hop_model: IntArray,
     bursts: HopBursts,
+    inflow: Inflow,
 ) -> npt.NDArray[np.float32]:
     """[used queues, len(QUEUE_FEATURES)].
 
     ``used`` are queue numbers (link * queues + queue); the ``hop_`` arrays [hops] give for every hop its position in
-    ``used``, the load it brings (of the link's capacity), the arrival model's index and how bursty it is.
+    ``used``, the load it brings (of the link's capacity), the arrival model's index and how bursty it is;
+    ``inflow`` is of these hops and of all links.
     """
     state, waits, queues, count = solved.state, solved.waits, solved.queues, len(used)
     link = used // queues
@@ -118,8 +125,8 @@ def queue_features(
     )
 
     node = topology.link_source[link]
-    discipline = np.array([scheduler.discipline for scheduler in topology.schedulers])[node]
-    datanet = np.array([scheduler.variant == "datanet" for scheduler in topology.schedulers])[node]
+    discipline = np.array([scheduler.discipline for scheduler in topology.schedulers], dtype=str)[node]
+    datanet = np.array([scheduler.variant == "datanet" for scheduler in topology.schedulers], dtype=bool)[node]
     port_weight = solved.ports.weight.reshape(-1)[used]
     all_weights = solved.ports.weight.sum(axis=-1)[link]
     weighted = np.isin(discipline, ("wfq", "drr"))
@@ -154,12 +161,16 @@ def queue_features(
         np.where(total > 0, np.log(np.clip(mean_period / (physical_room * service), 1e-4, 1e4)), 0.0) / 4,
         np.log(np.clip(effective, 1.0, 1e3)) / 2,
         np.log(np.clip(offered / np.maximum(1 - at_port + offered, 0.02), 1e-4, 30.0)),
-        np.log(np.clip(service / np.maximum(port_service, 1e-300), 0.02, 50.0)),
+        np.log(np.clip(service / np.maximum(port_service, 1e-3 * service), 0.02, 50.0)),
         np.minimum(solved.ordered_before[used], 2.0),
         np.where(weighted, np.log(np.clip(offered * all_weights / np.maximum(port_weight, 1e-300), 1e-3, 1e2)), 0.0),
         np.log(np.clip(offered / np.maximum(solved.fair_share[used], 1e-4), 1e-3, 30.0)),
         np.log1p(50 * _others(np.minimum(state.ratio, 1.0)[0], part_of_weight).reshape(-1)[used]) / 2,
         np.log1p(50 * _others(is_saturated, part_of_weight).reshape(-1)[used]) / 2,
+        inflow.fresh[link],
+        inflow.concentration[link],
+        inflow.kept[link],
+        np.log1p(inflow.supply[link]),
         _log_wait(slow_deviation, limit) - _log_wait(deviation / service, limit),
         _log_wait(high_wait, limit) - _log_wait(wait / service, limit),
         _log_wait(slow_wait, limit) - _log_wait(wait / service, limit),

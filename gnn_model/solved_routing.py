@@ -13,6 +13,7 @@ from gnn_model.analytic_fixed_point import Shared, fixed_point
 from gnn_model.analytic_layout import Layout, PathPool
 from gnn_model.analytic_queues import Ports, QueueInput, QueueState, Waits
 from gnn_model.arrival_table import ArrivalTable
+from gnn_model.size_atoms import SizeAtoms
 from topology_sync.routing import Routing
 from topology_sync.scenario import Scenario
 from topology_sync.values import BoolArray, FloatArray, IntArray
@@ -22,7 +23,7 @@ from topology_sync.values import BoolArray, FloatArray, IntArray
 class SolvedRouting:
     """One routing of a scenario, solved.  Arrays of queues are [1, links, queues], of paths [paths] in layout order.
 
-    ``size_third`` [demands]: E[bits^3] / E[bits]^3.
+    ``size_third`` [demands]: E[bits^3] / E[bits]^3; ``atoms``: their sizes where these are few.
     ``fair_share`` [links * queues]: the part of the capacity that a queue may use if all shared it max-min fair by
     weight (1 where the port has no weights).
 
@@ -34,6 +35,7 @@ class SolvedRouting:
     arrivals: ArrivalTable
     bursts: Burstiness
     size_third: FloatArray
+    atoms: SizeAtoms
     queues: int
     ports: Ports
     layout: Layout
@@ -96,6 +98,7 @@ def _solve(
         arrivals,
         shared.flows.bursts,
         shared.flows.third,
+        shared.flows.atoms,
         shared.queues,
         shared.ports,
         layout,

@@ -1,8 +1,9 @@
 """The operator's HTTP API: status, history, approval, roll back, mode, metrics.  Bind it to loopback.
 
 Reading is free, changing anything needs the bearer token where one is configured.  Errors are
-``{"error": "one line"}``: 400 for what cannot be read, 401 without the token, 404 for a decision that is not there,
-409 for what cannot be done now, 503 while the loop does not answer.
+``{"error": "one line"}``: 400 for what cannot be read, 401 without the token, 403 for pages of other sites, 404 for a
+decision that is not there, 409 for what cannot be done now, 413 for too large a body, 503 while the loop does not
+answer.
 """
 
 from __future__ import annotations
@@ -13,17 +14,19 @@ import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
+from optimizer.api_guard import RequestGuard
 from optimizer.closed_loop import ClosedLoop
 from optimizer.loop_values import Command
 from topology_sync.errors import TransactionError, UnavailableError
 
 KEEP_ALIVE_S = 15.0
+DecisionNumber = Annotated[int, Path(ge=1, le=2**63 - 1)]  # what SQLite can hold
 
 
 class ModeChange(BaseModel):
@@ -38,6 +41,7 @@ def make_api(loop: ClosedLoop, token: str | None = None, stop: asyncio.Event | N
     api = FastAPI(
         title="Routewright", description="Closed-loop SLA optimizer", version="1", docs_url=None, redoc_url=None
     )
+    api.add_middleware(RequestGuard, token=token is not None)
     history = loop.history
 
     def authorised(request: Request) -> None:
@@ -56,6 +60,10 @@ def make_api(loop: ClosedLoop, token: str | None = None, stop: asyncio.Event | N
         first = error.errors()[0]
         place = ".".join(str(part) for part in first.get("loc", ()))
         return JSONResponse({"error": " ".join(f"{place}: {first.get('msg', 'is wrong')}".split())}, 400)
+
+    @api.exception_handler(Exception)
+    async def apologise(request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"error": f"this is a bug: {type(error).__name__}; the log has more"}, 500)
 
     async def obey(command: Command) -> dict[str, Any]:
         try:
@@ -84,7 +92,7 @@ def make_api(loop: ClosedLoop, token: str | None = None, stop: asyncio.Event | N
         }
 
     @api.get("/api/v1/history/{decision}")
-    async def decision(decision: int, state: bool = False) -> dict[str, Any]:
+    async def decision(decision: DecisionNumber, state: bool = False) -> dict[str, Any]:
         """One decision with prediction, plan and measurement; ``state=true`` adds the snapshot it was made on."""
         found = history.get(decision)
         if found is None:
@@ -93,7 +101,7 @@ def make_api(loop: ClosedLoop, token: str | None = None, stop: asyncio.Event | N
         return {**data, "state": history.state_of(decision)} if state else data
 
     @api.post("/api/v1/plans/{decision}/approve", dependencies=protected)
-    async def approve(decision: int) -> dict[str, Any]:
+    async def approve(decision: DecisionNumber) -> dict[str, Any]:
         """Apply a plan that awaits approval."""
         known(decision)
         return await obey(Command("approve", decision))
@@ -104,7 +112,7 @@ def make_api(loop: ClosedLoop, token: str | None = None, stop: asyncio.Event | N
         return await obey(Command("rollback"))
 
     @api.post("/api/v1/rollback/{decision}", dependencies=protected)
-    async def roll_back(decision: int) -> dict[str, Any]:
+    async def roll_back(decision: DecisionNumber) -> dict[str, Any]:
         """Put the routes from before a plan back, or reject it while it awaits approval."""
         known(decision)
         return await obey(Command("rollback", decision))

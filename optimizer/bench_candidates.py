@@ -44,13 +44,15 @@ def candidates(
 
     from gnn_model.bench_scenarios import NETWORK_OF
     from topology_sync.errors import InputError
+    from topology_sync.output_files import check_output, write_output
 
     if nodes not in NETWORK_OF:
         raise InputError("--nodes", f"{nodes} is no size of this bench", f"give one of {list(NETWORK_OF)}")
+    if report is not None:
+        check_output(report)
     figures = measure(nodes, moves, threads, load, seed, lambda line: typer.echo(line, err=True))
     if report is not None:
-        report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+        write_output(report, json.dumps(figures, indent=1) + "\n")
     typer.echo(json.dumps(figures) if as_json else table(figures))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import statistics
 from pathlib import Path
@@ -16,11 +15,12 @@ SINGLE_PATH_TIME_S = 1.0
 
 def register_bench(group: typer.Typer) -> None:
     """Add the commands to the group."""
-    from optimizer.moving_traffic.bench_online import online
+    from optimizer.moving_traffic.bench_online import draw_series, online
 
     group.command()(repetita)
     group.command()(scale)
     group.command()(online)
+    group.command("draw-series")(draw_series)
 
 
 def repetita(
@@ -36,47 +36,67 @@ def repetita(
         float | None, typer.Option(min=0.01, max=86400.0, help="Seconds per instance [10; single paths 1].")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 1,
-    csv_file: Annotated[Path | None, typer.Option("--csv", help="One line per instance, too.")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write a line per instance to this file, too.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep what the CSV file has and do the rest.")] = False,
     only: Annotated[list[str] | None, typer.Option("--only", help="Just this instance (repeatable).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
 ) -> None:
-    """Least maximum utilisation of REPETITA instances, each with a proven lower bound."""
+    """Least maximum utilisation of REPETITA instances, each with a proven lower bound.
+
+    Exit code 2 where an instance could not be read or routed; the others are answered all the same.
+    """
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from optimizer.exact.least_utilisation import UtilisationLimits
     from optimizer.exact.warm_up import warm_up
-    from optimizer.repetita import find_instances, scores, unpacked
+    from optimizer.repetita import Failure, ScoreFile, find_instances, scored, unpacked
     from topology_sync.errors import InputError
+    from topology_sync.output_files import check_output
 
+    if csv_file is not None:
+        check_output(csv_file)
+
+    if resume and csv_file is None:
+        raise InputError("--resume", "has nothing to go on from", "give --csv FILE with it")
     limit_s = time_limit or (SINGLE_PATH_TIME_S if single_path else EXACT_TIME_S)
     limits = UtilisationLimits(limit_s, seed, single_path, realisable, near_present=False)
     console = Console(stderr=True)
+    failures: list[Failure] = []
     with unpacked(folder) as below:
         instances = find_instances(below, matrix)
         if only:
+            unknown = [name for name in only if name not in {instance.name for instance in instances}]
+            if unknown:
+                raise InputError("--only", f"no instance is called {unknown[0]}", "give a name as the answer has it")
             instances = [instance for instance in instances if instance.name in only]
-            if not instances:
-                raise InputError("--only", f"no instance is called {only[0]}", "give a name as the answer has it")
+        table = None if csv_file is None else ScoreFile(csv_file, resume)
+        names = {instance.name for instance in instances}
+        entries = [entry for entry in table.known if entry["name"] in names] if table is not None else []
+        there = {entry["name"] for entry in entries}
+        instances = [instance for instance in instances if instance.name not in there]
         warm_up(single_path)
         columns = (TextColumn("{task.description:24}"), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
             task = progress.add_task("starting", total=len(instances))
-            entries = scores(
-                instances, limits, lambda entry: progress.update(task, advance=1, description=entry["name"])
-            )
-    if csv_file is not None:
-        with csv_file.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(entries[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(
-                {key: f"{value:.7g}" if isinstance(value, float) else value for key, value in entry.items()}
-                for entry in entries
-            )
+            for entry in scored(instances, limits):
+                if isinstance(entry, Failure):
+                    failures.append(entry)
+                    continue
+                entries.append(entry)
+                if table is not None:
+                    table.add(entry)
+                progress.update(task, advance=1, description=entry["name"])
+    entries.sort(key=lambda entry: str(entry["name"]))
     if as_json:
         typer.echo(json.dumps({"instances": entries}))
-    else:
+    elif entries:
         _show(entries)
+    if failures:
+        raise InputError(
+            failures[0].name,
+            f"{failures[0].problem} ({len(failures)} of {len(failures) + len(entries)} instances have no answer)",
+        )
 
 
 def scale(
@@ -95,9 +115,19 @@ def scale(
     """How processor time to a proven optimum grows with size: random backbones, traffic between all pairs."""
     from optimizer.exact.warm_up import warm_up
     from optimizer.scale_bench import as_json as entries_json
-    from optimizer.scale_bench import draw, measure, read_entries
+    from optimizer.scale_bench import draw, measure, read_entries, write_entries
+    from topology_sync.errors import InputError
+    from topology_sync.output_files import check_output
 
-    known = read_entries(json.loads(results.read_text())) if results is not None and results.exists() else []
+    for path in (results, plot):
+        if path is not None:
+            check_output(path)
+
+    known = read_entries(results) if results is not None else []
+    if not known and not nodes:
+        raise InputError("--nodes", "names no size", "give --nodes N, or --results of sizes measured before")
+    if results is not None:
+        write_entries(known, results)  # it had better fail before hours of work than after
     there = {(density, entry.nodes) for density, entry in known}
     warm_up()
     for count in nodes or ():
@@ -107,7 +137,7 @@ def scale(
             entry = measure(count, density, seed, time_limit)
             known.append((density, entry))
             if results is not None:
-                results.write_text(json.dumps(entries_json(known), indent=1) + "\n")
+                write_entries(known, results)
             if not as_json:
                 typer.echo(
                     f"{count} nodes, {entry.links} links, {entry.demands} demands: utilisation"

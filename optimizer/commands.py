@@ -95,12 +95,18 @@ def _call(method: str, api: str, path: str, token_file: Path | None) -> Any:
     try:
         answer = httpx.request(method, api.rstrip("/") + path, headers=headers, timeout=API_TIMEOUT_S, trust_env=False)
         data = answer.json()
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol):
+        raise InputError("--api", f"'{api}' is no address", f"give one like {DEFAULT_API}") from None
+    except (httpx.HTTPError, ValueError) as error:
         raise UnavailableError(f"optimizer {api} does not answer: {error}") from None
-    if answer.status_code in (400, 401, 404):
+    if not isinstance(data, dict):
+        raise UnavailableError(f"what answers at {api} is no optimizer")
+    if answer.status_code in (400, 401, 403, 404, 413):
         raise InputError("", str(data.get("error", answer.reason_phrase)), "")
     if answer.status_code >= 400:
         raise UnavailableError(str(data.get("error", answer.reason_phrase)))
+    if method == "GET" and not data.keys() & {"sla", "decisions", "demands"}:
+        raise UnavailableError(f"what answers at {api} is no optimizer")
     return data
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from gnn_model.predictor import Prediction
+from gnn_model.predictor import Prediction, Predictor
 from optimizer.exact.least_utilisation import UtilisationLimits, least_utilisation
 from optimizer.exact.warm_up import warm_up
 from optimizer.goals import class_goals, experienced_values, goal_table, violated_demands
@@ -18,20 +18,24 @@ from topology_sync.scenario_json import scenario_to_json
 from topology_sync.topology import Scheduler
 
 
-def answer_exactly(question: Scenario, limits: UtilisationLimits) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Answer and plan of the search for least maximum utilisation; the clock starts when its kernels are loaded."""
+def answer_exactly(
+    question: Scenario, limits: UtilisationLimits, judge: Predictor | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Answer and plan of the search for least maximum utilisation; the clock starts when its kernels are loaded.
+
+    ``judge`` counts broken promises; None where nothing is promised.
+    """
     warm_up(limits.single_path, limits.delay_limit_s is not None)
     plan = least_utilisation(question, limits)
     predictions = None
-    if question.sla:
-        from gnn_model.analytic import AnalyticPredictor
-
-        before, after = (
-            AnalyticPredictor().predict(question.with_routing(routing)) for routing in (question.routing, plan.routing)
-        )
+    if judge is not None:
+        before, after = judge.predict_batch(question, [question.routing, plan.routing])
         predictions = before, after
     method = "single-path" if limits.single_path else "exact"
-    return answer_json(question, plan.routing, plan.lower_bound, plan.seconds, method, "max-utilisation", predictions)
+    answer, changes = answer_json(
+        question, plan.routing, plan.lower_bound, plan.seconds, method, "max-utilisation", predictions
+    )
+    return (answer if judge is None else {**answer, "predictor": judge.name}), changes
 
 
 def answer_json(
@@ -61,7 +65,7 @@ def answer_json(
         "max_utilisation": maximum,
         "max_utilisation_before": question.routing.max_utilisation(traffic, topology),
         "lower_bound": lower_bound,
-        "gap": maximum / lower_bound - 1.0 if lower_bound > 0 else None,
+        "gap": maximum / lower_bound - 1.0 if lower_bound > 0 else (None if maximum > 0 else 0.0),
         "changed_demands": len(changed),
         "split_demands": sum(len(paths) > 1 for paths in routing.paths),
         "seconds": seconds,

@@ -46,13 +46,14 @@ def failure_reoptimisation(
 ) -> None:
     """Break each link in turn and search for a routing that keeps every promise; time and success."""
     from gnn_model.commands import predictor_named
+    from topology_sync.scenario_json import write_scenario
 
     judge = predictor_named(predictor)
     answers = []
     for name in network or list(NETWORKS):
         scenario = promised_scenario(NETWORKS.get(name, name), judge, load, slack)
         if save is not None:
-            _save(scenario, save / f"{name.replace('/', '-')}.json")
+            write_scenario(scenario, save / f"{name.replace('/', '-')}.json")
         rows = list(failures(scenario, judge, time_limit, first))
         answers.append({"network": name, "predictor": judge.name, **summary(rows), "failures": rows})
     if as_json:
@@ -67,17 +68,6 @@ def failure_reoptimisation(
             f"first plan that keeps every promise (mended ones): median {_shown(answer['met_median'])}, "
             f"p95 {_shown(answer['met_p95'])}"
         )
-
-
-def _save(scenario: Scenario, file: Path) -> None:
-    from topology_sync.errors import InputError
-    from topology_sync.scenario_json import write_scenario
-
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_scenario(scenario, file)
-    except OSError as error:
-        raise InputError("--save", f"{file} cannot be written ({error.strerror})", "choose another directory") from None
 
 
 def promised_scenario(key: str, predictor: Predictor, load: float, slack: float) -> Scenario:

@@ -39,6 +39,7 @@ TOGETHER = (2, 4, 8)  # so many moves at once are predicted too
 LIKELY_HARMLESS = 0.01  # a change is tried to be taken back where the estimated violation grows by no more than this
 INDIFFERENT = 0.01  # an expected violation that grows by less is worth a lower maximum or fewer changes
 HOT_LINKS = 6
+WORTH_ANOTHER = 0.1  # of the violation: a step of the weights that brought so much is followed by another
 WEIGHTS_EVERY = 5  # steps of the paths between two of the weights
 GREEDY_DEPTH = 8
 PRICED = 0.5  # of the demands that are laid anew take the path of least price
@@ -238,7 +239,7 @@ class _Search:
             if not self._worth_mending() or not self.judging.has_time(deadline):
                 return
             if step % WEIGHTS_EVERY == 0:
-                self._step_weights(deadline)
+                self._weigh(deadline)
             moves = self.source.off(self._links_that_hurt(), self.routing, deadline)
             if moves and (self._judge_single(moves, deadline) or self._judge_sequence(deadline)):
                 continue
@@ -358,12 +359,19 @@ class _Search:
         """Those that the search stands on, [nodes]."""
         return self.scenario.topology.schedulers
 
+    def _weigh(self, deadline: float) -> None:
+        """Steps of the weights, one after the other as long as each lessens the violation much."""
+        while self._worth_mending() and self.judging.has_time(deadline):
+            before = self.violation
+            if not self._step_weights(deadline) or self.violation > before * (1 - WORTH_ANOTHER):
+                return
+
     def _mend_by_weights(self, deadline: float) -> bool:
         """A step of the weights, smaller ones until one lessens what is violated."""
         while self._worth_mending() and self.judging.has_time(deadline):
             if self._step_weights(deadline):
                 return True
-            if self.weights is None or self.weights.begins_anew:
+            if self.weights is None or self.weights.exhausted:
                 return False
         return False
 
@@ -489,14 +497,14 @@ class _Search:
 
     def _shake(self) -> None:
         """Lift a few demands off full links and lay them anew in random order."""
+        active = np.nonzero(self.scenario.traffic.rate_bps > 0)[0]
+        if not len(active):
+            return
         utilisation = self.screen.utilisation()
         fullest = int(
             np.argmax(utilisation + 0.02 * utilisation.max(initial=0.0) * self.random.random(len(utilisation)))
         )
         crossing = np.nonzero(self.screen.share[:, fullest] * self.scenario.traffic.rate_bps > 0)[0]
-        active = np.nonzero(self.scenario.traffic.rate_bps > 0)[0]
-        if not len(active):
-            return
         chosen = self.random.permutation(crossing)[:3]
         others = self.random.choice(active, size=min(len(active), 3), replace=False)
         for demand in self.random.permutation(np.unique(np.concatenate([chosen, others]).astype(int))):

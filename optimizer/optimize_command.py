@@ -102,12 +102,22 @@ def optimize(
     Ctrl-C ends the search for SLA goals early with the best plan so far.
     """
     from gnn_model.predictor_choice import open_predictor
-    from topology_sync.sources import load_scenario
+    from gnn_model.scenario_source import load_scenario
+    from topology_sync.output_files import check_output, write_output
 
+    if out is not None:
+        check_output(out)
     question = load_scenario(scenario, demands=demands)
     goal = objective or (
         Objective.sla if question.sla and optimizer is not Optimizer.exact else Objective.max_utilisation
     )
+
+    def judge() -> Predictor:
+        # without promises no prediction changes the plan, so the quick one does
+        kind = predictor or (PredictorKind.gnn if question.sla or address else PredictorKind.analytic)
+        return open_predictor(kind.value, addresses_of(address), tls_files(tls_ca, tls_certificate, tls_key))
+
+    free_changes = _free_changes(question, max_changes) if single_path else max_changes
     if queue_weights and (goal is not Objective.sla or optimizer is Optimizer.rl):
         problem = "move no load" if goal is not Objective.sla else "are not the policy's to change"
         remedy = "use it with --objective sla and goals" if goal is not Objective.sla else "use --optimizer auto"
@@ -120,7 +130,8 @@ def optimize(
 
             limit_s = delay_limits(question, max_delay or (), max_stretch)
             bounds = UtilisationLimits(time_limit, seed, single_path, realisable, max_changes, limit_s)
-            answer, plan = answer_exactly(question, bounds)
+            # as many promises are counted as broken as any other command would count
+            answer, plan = answer_exactly(question, bounds, judge() if question.sla else None)
         elif realisable or max_delay or max_stretch is not None:
             raise InputError(
                 "--realisable, --max-delay, --max-stretch",
@@ -130,23 +141,17 @@ def optimize(
         else:
             from optimizer.local_search import SearchLimits
 
-            # without promises no prediction changes the plan, so the quick one does
-            kind = predictor or (PredictorKind.gnn if question.sla or address else PredictorKind.analytic)
-            judge = open_predictor(kind.value, addresses_of(address), tls_files(tls_ca, tls_certificate, tls_key))
             limits = SearchLimits(
                 time_limit,
-                max_changes,
+                free_changes,
                 single_path=single_path,
                 seed=seed,
                 from_balanced=True,
                 queue_weights=queue_weights,
             )
-            answer, plan = _search(question, goal, judge, optimizer, limits)
+            answer, plan = _search(question, goal, judge(), optimizer, limits)
     if out is not None:
-        try:
-            out.write_text(json.dumps(plan, indent=1) + "\n")
-        except OSError as error:
-            raise InputError(str(out), f"cannot be written ({error.strerror})", "choose another file") from None
+        write_output(out, json.dumps(plan, indent=1) + "\n")
     if as_json:
         typer.echo(json.dumps(answer))
     else:
@@ -162,6 +167,17 @@ def _is_exact(optimizer: Optimizer, goal: Objective, single_path: bool, max_chan
         problem = "searches for no SLA goals" if goal is Objective.sla else "does not bound changes of single paths"
         raise InputError("--optimizer", f"'exact' {problem}", "use auto or local-search")
     return can and optimizer in (Optimizer.auto, Optimizer.exact)
+
+
+def _free_changes(question: Scenario, max_changes: int | None) -> int | None:
+    """Changes left of those allowed once no demand is split any more, which the search does not count itself."""
+    split = sum(len(paths) > 1 for paths in question.routing.paths)
+    if max_changes is None:
+        return None
+    if split > max_changes:
+        problem = f"is {max_changes}, and --single-path must change what is split now"
+        raise InputError("--max-changes", problem, f"allow at least {split}")
+    return max_changes - split
 
 
 def _search(

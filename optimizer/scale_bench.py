@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from gnn_model.figure_files import save_figure
+from topology_sync.errors import InputError
+from topology_sync.output_files import write_output
 from topology_sync.topology import Link, Topology
 from topology_sync.traffic import DEFAULT_PACKET_BITS, TrafficMatrix
 from topology_sync.values import FloatArray, float_array, int_array
@@ -160,7 +164,7 @@ def draw(entries: list[tuple[float, ScaleEntry]], path: Path) -> None:
     panels[0][0].set_ylabel("processor seconds")
     panels[0][0].legend()
     figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    save_figure(figure, path)
     pyplot.close(figure)
 
 
@@ -169,9 +173,20 @@ def as_json(entries: list[tuple[float, ScaleEntry]]) -> dict[str, Any]:
     return {"sizes": [{"edges_per_node": density, **asdict(entry)} for density, entry in entries]}
 
 
-def read_entries(text: dict[str, Any]) -> list[tuple[float, ScaleEntry]]:
-    """What ``as_json`` wrote."""
-    return [
-        (size["edges_per_node"], ScaleEntry(**{key: size[key] for key in size if key != "edges_per_node"}))
-        for size in text["sizes"]
-    ]
+def read_entries(file: Path) -> list[tuple[float, ScaleEntry]]:
+    """What ``write_entries`` wrote, nothing where there is no such file.  Raises InputError."""
+    if not file.exists():
+        return []
+    try:
+        sizes = json.loads(file.read_text())["sizes"]
+        return [
+            (float(size["edges_per_node"]), ScaleEntry(**{key: size[key] for key in size if key != "edges_per_node"}))
+            for size in sizes
+        ]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(str(file), f"holds no results ({type(error).__name__}: {error})", "give another") from None
+
+
+def write_entries(entries: list[tuple[float, ScaleEntry]], file: Path) -> None:
+    """Keep the results in ``file``.  Raises InputError."""
+    write_output(file, json.dumps(as_json(entries), indent=1) + "\n")

@@ -87,6 +87,7 @@ def judge_command(
     """Count the demands whose promises are broken under each method's routing, as the packet simulator sees it."""
     from optimizer.sla_suite import totals
     from optimizer.sla_suite_judging import Judge, table
+    from topology_sync.output_files import write_output
 
     judge = Judge(method, plans or [], time_limit, seed)
     done = _results(out)
@@ -97,7 +98,7 @@ def judge_command(
                 continue
             done[key] = judge.row(problem, name)
             if out is not None:
-                out.write_text(json.dumps(done, indent=1) + "\n", "utf-8")
+                write_output(out, json.dumps(done, indent=1) + "\n")
             typer.echo(f"{problem.entry.name}: {name} leaves {done[key]['violated']}", err=True)
     rows = [row for key, row in done.items() if key.endswith(f" {time_limit:g} {seed}")]
     methods = {

@@ -20,12 +20,13 @@ from topology_sync.topology import WEIGHTED, Scheduler
 from topology_sync.traffic import TrafficMatrix
 from topology_sync.values import FloatArray
 
-LARGEST_FACTOR = 4.0
-FIRST_FACTOR = 2.0
+LARGEST_FACTOR = 2.6
+FIRST_FACTOR = 1.6
 SMALLEST_FACTOR = 1.08
 FINENESS = 1000  # weights are whole multiples of this part of their sum
 LEAST_PARTS = 10  # no step takes a queue below this many of them
 MISSED_PART = 0.05  # of the violation score: a class that adds less is in no need
+MOST_PROPOSALS = 14
 NODES_ALONE = 5  # nodes that are tried alone in one step
 
 Schedulers = tuple[Scheduler, ...]
@@ -59,6 +60,8 @@ class ClassNeeds:
 class WeightSteps:
     """Proposes steps for one scenario; the factor shrinks where none helps and grows again where one does.
 
+    ``exhausted``: steps down to the smallest have failed, one after the other.
+
     ``frozen`` nodes are left alone.  Nodes that may change: weighted, with links going out and at least two queues in
     use by classes with traffic.
     """
@@ -66,10 +69,12 @@ class WeightSteps:
     scenario: Scenario
     frozen: frozenset[int] = frozenset()
     factor: float = FIRST_FACTOR
+    exhausted: bool = False
     nodes: tuple[int, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         topology, traffic = self.scenario.topology, self.scenario.traffic
+        self._start = topology.schedulers
         active = np.unique(traffic.traffic_class[traffic.rate_bps > 0]).tolist()
         self._classes = [(index, traffic.class_names[index]) for index in active]
         self.nodes = tuple(
@@ -81,37 +86,34 @@ class WeightSteps:
             and len({scheduler.queue_of(name) for _, name in self._classes}) > 1
         )
 
-    def proposals(
-        self, schedulers: Schedulers, needs: ClassNeeds, hot_nodes: Sequence[int], network_wide: bool = True
-    ) -> list[Schedulers]:
+    def proposals(self, schedulers: Schedulers, needs: ClassNeeds, hot_nodes: Sequence[int]) -> list[Schedulers]:
         """Schedulers that differ by one step from ``schedulers``, the likeliest first, each of them once.
 
-        ``hot_nodes`` are tried alone, in their order.
+        ``hot_nodes`` are tried alone, in their order.  Of weights that have left those at the start, the way back is
+        tried too, half and whole.
         """
         enough = MISSED_PART * float(needs.missed.sum())
         missed = [index for index, _ in self._classes if needs.missed[index] > enough]
         if not missed or not self.nodes:
             return []
         found: dict[Schedulers, None] = {}
-        if network_wide:
-            for factors in self._directions(missed, needs):
-                found[self._stepped(schedulers, self.nodes, factors)] = None
+        for factors in self._directions(missed, needs):
+            found[self._stepped(schedulers, self.nodes, factors)] = None
+        if schedulers != self._start:  # what earlier routings asked for
+            found[self._between(schedulers, self._start)] = None
+            found[self._start] = None
         alone = [node for node in hot_nodes if node in self.nodes][:NODES_ALONE]
         for node in alone if len(self.nodes) > 1 else ():
             for factors in self._raised(missed):
                 found[self._stepped(schedulers, (node,), factors)] = None
         found.pop(schedulers, None)
-        return list(found)
-
-    @property
-    def begins_anew(self) -> bool:
-        """Whether the next steps are as large as the first, as they are after the smallest failed."""
-        return self.factor == FIRST_FACTOR
+        return list(found)[:MOST_PROPOSALS]
 
     def adapt(self, helped: bool) -> None:
-        """Larger steps after one that helped, else smaller ones."""
+        """Larger steps after one that helped, else smaller ones; after the smallest failed, as at first."""
         factor = self.factor**2 if helped else self.factor**0.5
-        self.factor = FIRST_FACTOR if factor < SMALLEST_FACTOR else min(factor, LARGEST_FACTOR)
+        self.exhausted = factor < SMALLEST_FACTOR
+        self.factor = FIRST_FACTOR if self.exhausted else min(factor, LARGEST_FACTOR)
 
     def _raised(self, missed: Sequence[int]) -> list[dict[int, float]]:
         """Classes that miss goals get more: all of them, and where there are several, each alone."""
@@ -132,6 +134,18 @@ class WeightSteps:
         changed = list(schedulers)
         for node in nodes:
             changed[node] = self._scaled(schedulers[node], factors)
+        return tuple(changed)
+
+    def _between(self, schedulers: Schedulers, start: Schedulers) -> Schedulers:
+        """Half-way back, by factors."""
+        changed = list(schedulers)
+        for node in changed_nodes(start, schedulers):
+            here, there = schedulers[node], start[node]
+            factors = {
+                index: (there.weights[here.queue_of(name)] / here.weights[here.queue_of(name)]) ** 0.5
+                for index, name in self._classes
+            }
+            changed[node] = self._scaled(here, factors)
         return tuple(changed)
 
     def _scaled(self, scheduler: Scheduler, factors: Mapping[int, float]) -> Scheduler:

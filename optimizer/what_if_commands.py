@@ -77,10 +77,11 @@ def whatif(
     as_json: JsonOption = False,
 ) -> None:
     """Predict what failures, growth, drains, capacities and new links would do.  Exit code 1: a goal is missed."""
+    from gnn_model.figure_files import check_figure
+    from gnn_model.scenario_source import load_scenario
     from optimizer.exact.warm_up import warm_up
     from optimizer.local_search import SearchLimits
     from optimizer.what_if_changes import WrittenChanges, read_changes
-    from topology_sync.sources import load_scenario
 
     if fallback not in FALLBACKS:
         raise InputError("--fallback", f"'{fallback}' is unknown", f"choose {' or '.join(FALLBACKS)}")
@@ -88,6 +89,8 @@ def whatif(
         raise InputError("--all-link-failures", "does not go with --rank-upgrades", "ask one at a time")
     if plot is not None and not all_link_failures:
         raise InputError("--plot", "draws --all-link-failures", "give both or neither")
+    if plot is not None:
+        check_figure(plot)
     _put_on_one_thread()
     question = load_scenario(scenario, demands=demands)
     written = WrittenChanges(
@@ -201,10 +204,7 @@ def _all_failures(
         "seconds": time.perf_counter() - began,
     }
     if plot is not None:
-        try:
-            draw_survival(found, f"{question.name}: each single link failure", str(plot))
-        except (OSError, ValueError) as error:
-            raise InputError(str(plot), f"cannot be written ({error})", "choose another file") from None
+        draw_survival(found, f"{question.name}: each single link failure", plot)
     if as_json:
         typer.echo(json.dumps(data, allow_nan=False))
     else:

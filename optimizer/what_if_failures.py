@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from gnn_model.figure_files import save_figure
 from gnn_model.predictor import Predictor
 from optimizer.local_search import SearchLimits
 from optimizer.what_if import Changes, FallbackKind
@@ -115,8 +117,8 @@ def survives(situation: dict[str, Any], lost: int) -> bool:
     return kept and not lost
 
 
-def draw_survival(rows: Sequence[dict[str, Any]], title: str, file: str) -> None:
-    """Violated demands and fullest link after each failure, worst first, as SVG.  Raises OSError or ValueError."""
+def draw_survival(rows: Sequence[dict[str, Any]], title: str, file: Path) -> None:
+    """Violated demands and fullest link after each failure, worst first.  Raises InputError."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -146,6 +148,6 @@ def draw_survival(rows: Sequence[dict[str, Any]], title: str, file: str) -> None
     lower.set_xlim(-0.8, len(rows) - 0.2)
     figure.tight_layout()
     try:
-        figure.savefig(file, metadata={"Date": None})
+        save_figure(figure, file)
     finally:
         pyplot.close(figure)

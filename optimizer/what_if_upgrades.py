@@ -52,6 +52,8 @@ def rank_upgrades(
     With ``limits`` each is judged by what a search under the new capacity reaches, else under the present routing.
     """
     before = situation_before(scenario, predictor)
+    if not np.any(scenario.traffic.rate_bps > 0):
+        return before, []
     utilisation = _utilisation(before)
     price = _prices(scenario)
     cables = all_cables(scenario.topology)

@@ -1,9 +1,10 @@
 """The delays of a path put together from those of its links.
 
-All paths over a link share its queue, so a probe of one link tells about all of them: many more samples stand behind
-the tail of a path than if paths were probed one by one.  The delay of a path is the sum of independent draws, one per
-link: the convolution of the links' distributions, computed as a product of Fourier transforms.  (That neighbouring
-queues are independent is Kleinrock's assumption of 1964; every model in this project makes it.)
+All paths over a link share its queue (those of a class, where each has its own), so a probe of one link tells about all
+of them: many more samples stand behind the tail of a path than if paths were probed one by one.  The delay of a path
+is the sum of independent draws, one per link: the convolution of the links' distributions, computed as a product of
+Fourier transforms.  (That neighbouring queues are independent is Kleinrock's assumption of 1964; every model in this
+project makes it.)
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ FEWEST_SAMPLES = 20
 FEWEST_PAIRS = 4
 FRESH_S = 2.0
 """A link whose probes stopped coming back is broken or detoured: then only probes of the paths themselves count."""
-_TAIL = 0.1
+_TAIL, _LARGEST_TAIL, _TAIL_SAMPLES = 0.1, 0.25, 25
 _ROOM = 1.5  # for tails beyond the largest sample
 _LONGEST_PATHS = 4  # links whose largest delays must fit together
 
@@ -43,7 +44,12 @@ class ComposedDelays:
             link: [sample for sample in samples if sample.time_s > now_s - delays.window_s]
             for link, samples in delays.links.items()
         }
-        recent = {link: samples for link, samples in recent.items() if samples and samples[-1].time_s > now_s - FRESH_S}
+        newest_s: dict[tuple[int, ...], float] = {}
+        for link, samples in recent.items():
+            if samples:  # any queue of a link tells that it works
+                newest_s[link[:2]] = max(newest_s.get(link[:2], 0.0), samples[-1].time_s)
+        recent = {link: samples for link, samples in recent.items() if newest_s.get(link[:2], 0.0) > now_s - FRESH_S}
+        recent = {link: samples for link, samples in recent.items() if samples}
         differences = {link: pair_differences_s(samples) for link, samples in recent.items()}
         for label, link in own_link.items():
             if link in recent:
@@ -116,11 +122,14 @@ class ComposedDelays:
         return scaled
 
     def _mass(self, delay_s: FloatArray) -> FloatArray:
-        """Probability per bin: the (sorted) samples, the upper tenth replaced by an exponential tail of the same mean.
+        """Probability per bin: the (sorted) samples, the upper ones replaced by an exponential tail of the same mean.
 
         That is the form of the tail of a queue's waiting time; it spares the percentile the luck of the largest sample.
+        The mean of a few excesses is as uncertain as one over the root of their number, so where samples are few the
+        tail begins lower: 25 samples, between a tenth and a quarter of all.
         """
-        body = math.ceil((1 - _TAIL) * len(delay_s))
+        tail = min(max(_TAIL, _TAIL_SAMPLES / len(delay_s)), _LARGEST_TAIL)
+        body = math.ceil((1 - tail) * len(delay_s))
         edge_s = float(delay_s[body - 1])
         beyond = delay_s[body:]
         bins = np.minimum((delay_s[:body] / self._bin_s).astype(np.int64), BINS - 1)
@@ -128,7 +137,7 @@ class ComposedDelays:
         if len(beyond):
             excess_s = max(float(beyond.mean()) - edge_s, self._bin_s)
             first = min(int(edge_s / self._bin_s), BINS - 1)
-            tail = np.exp(-np.arange(BINS - first) * (self._bin_s / excess_s))
-            mass[first:] += len(beyond) * tail / tail.sum()
+            falling = np.exp(-np.arange(BINS - first) * (self._bin_s / excess_s))
+            mass[first:] += len(beyond) * falling / falling.sum()
         scaled: FloatArray = mass / mass.sum()
         return scaled

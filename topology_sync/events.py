@@ -154,13 +154,15 @@ class ProbeReturned:
 @dataclass(frozen=True)
 class LinkProbeReturned:
     """A probe that went over one link alone came back: ``delay_s`` from the switch at its source, port ``port``, to the
-    next one, calibration already taken off.  ``sequence`` as in ``ProbeReturned``."""
+    next one, calibration already taken off.  ``sequence`` as in ``ProbeReturned``; ``queue`` is the one it waited in,
+    None where ports have one for all."""
 
     time_s: float
     dpid: int
     port: int
     delay_s: float
     sequence: int | None = None
+    queue: int | None = None
 
 
 @dataclass(frozen=True)

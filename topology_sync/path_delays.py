@@ -11,8 +11,13 @@ import numpy as np
 from topology_sync.events import Event, LinkProbeReturned, ProbeLost, ProbeReturned
 from topology_sync.values import FloatArray
 
-Link = tuple[int, int]
-"""A directed link by datapath id and port of its source."""
+Link = tuple[int, int] | tuple[int, int, int]
+"""A directed link by datapath id and port of its source, and the queue at that port where it has several."""
+
+
+def link_queue(dpid: int, port: int, queue: int | None) -> Link:
+    """A link, or one queue of it."""
+    return (dpid, port) if queue is None else (dpid, port, queue)
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ def reduce_path_delays(state: PathDelays, event: Event) -> PathDelays:
             others = {label: old for label, old in state.samples.items() if old[-1].time_s > oldest_s}
             return replace(state, samples={**others, event.label: kept})
         case LinkProbeReturned() if math.isfinite(event.delay_s):
-            link = event.dpid, event.port
+            link = link_queue(event.dpid, event.port, event.queue)
             sample = DelaySample(event.time_s, event.delay_s, event.sequence)
             kept = (*_since(state.links.get(link, ()), oldest_s), sample)
             present = {other: old for other, old in state.links.items() if old[-1].time_s > oldest_s}

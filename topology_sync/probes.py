@@ -71,11 +71,13 @@ def decode_payload(secret: bytes, payload: bytes) -> ProbeContent | None:
     return ProbeContent(sequence, label, sent_s, calibration=bool(flags & _CALIBRATION_FLAG))
 
 
-def encode_probe(secret: bytes, content: ProbeContent, dscp: int = 0, frame_bytes: int = 0) -> bytes:
+def encode_probe(
+    secret: bytes, content: ProbeContent, dscp: int = 0, frame_bytes: int = 0, traffic_class: int | None = None
+) -> bytes:
     """The frame to send out at the ingress: Ethernet, MPLS label (RFC 3032), IPv4, payload, zeros to ``frame_bytes``.
 
     ``frame_bytes`` is the whole frame with label and without FCS, as traffic is measured; without a label it has the
-    same layout otherwise.
+    same layout otherwise.  ``traffic_class`` is that of the label; None: the precedence in the DSCP (RFC 3270).
     """
     label_bytes = _MPLS_BYTES if content.label else 0
     padding = max(frame_bytes - (SMALLEST_FRAME_BYTES - _MPLS_BYTES + label_bytes), 0)
@@ -83,7 +85,8 @@ def encode_probe(secret: bytes, content: ProbeContent, dscp: int = 0, frame_byte
     addresses = TARGET_MAC + SOURCE_MAC
     if not content.label:
         return addresses + _ETHERTYPE_IPV4.to_bytes(2, "big") + packet
-    shim = content.label << 12 | dscp >> 3 << 9 | 1 << 8 | _TIME_TO_LIVE  # label, class, bottom of stack, TTL
+    told = dscp >> 3 if traffic_class is None else traffic_class
+    shim = content.label << 12 | told << 9 | 1 << 8 | _TIME_TO_LIVE  # label, class, bottom of stack, TTL
     return addresses + _ETHERTYPE_MPLS.to_bytes(2, "big") + shim.to_bytes(4, "big") + packet
 
 

@@ -10,11 +10,12 @@ from topology_sync.composed_delays import ComposedDelays
 from topology_sync.demand_traffic import DemandEnds, DemandTraffic, demand_rates, rate_window
 from topology_sync.discovery import DiscoverySettings, DiscoveryState, LinkEnds, PortKey
 from topology_sync.network_state import DemandMeasurements, Host, LinkMeasurements, NetworkState
-from topology_sync.path_delays import DelayStatistics, PathDelays
+from topology_sync.path_delays import DelayStatistics, PathDelays, link_queue
+from topology_sync.path_delays import Link as DelayLink
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
 from topology_sync.telemetry import TelemetrySettings, TelemetryState, carried_bps
-from topology_sync.topology import Link, Topology
+from topology_sync.topology import Link, Scheduler, Topology
 from topology_sync.traffic import DEFAULT_PACKET_BITS, Demand, TrafficMatrix
 from topology_sync.values import bool_array, float_array, int_array
 
@@ -32,13 +33,21 @@ class InstalledPath:
 
 @dataclass(frozen=True)
 class DemandInstalled:
-    """A demand as the switches have it.  ``number`` is the one in its cookies."""
+    """A demand as the switches have it.
+
+    ``number`` is the one in its cookies, ``queue`` the one that its class waits in, None where ports have one for all.
+    """
 
     number: int
     source_dpid: int
     target_dpid: int
     traffic_class: str
     paths: tuple[InstalledPath, ...]
+    queue: int | None = None
+
+    def links_of(self, path: InstalledPath) -> tuple[DelayLink, ...]:
+        """The links of a path as delays are known of them."""
+        return tuple(link_queue(dpid, port, self.queue) for dpid, port in path.hops)
 
 
 def build_state(
@@ -57,6 +66,7 @@ def build_state(
     routing_version: int,
     window_s: float,
     discovery_settings: DiscoverySettings | None = None,
+    schedulers: Mapping[int, Scheduler] | None = None,
 ) -> NetworkState:
     """The state of the network at ``now_s`` by the clock of the events, ``wall_time_s`` since the epoch.
 
@@ -66,7 +76,8 @@ def build_state(
 
     Nodes are sorted by name and links by names and ports, so ids stay the same while the network does.  A link that an
     installed path uses but discovery has forgotten (its cable was moved) stays, down.  ``inventory`` gives rate, delay
-    and queue by names of the ends; other links get the defaults.
+    and queue by names of the ends; other links get the defaults.  ``schedulers`` are those of switches (by datapath id)
+    that have a queue per class.
     """
 
     def name(dpid: int) -> str:
@@ -75,8 +86,10 @@ def build_state(
     links = known_links(discovery, demands, name)
     dpids = set(discovery.switches) | {end.dpid for ends in links for end in ends}
     dpids |= {dpid for demand in demands for dpid in (demand.source_dpid, demand.target_dpid)}
+    known = {name(dpid): scheduler for dpid, scheduler in (schedulers or {}).items()}
+    nodes = sorted(name(dpid) for dpid in dpids)
     topology = Topology.from_links(
-        sorted(name(dpid) for dpid in dpids),
+        nodes,
         [
             inventory.get((name(ends.source.dpid), name(ends.target.dpid)))
             or Link(
@@ -87,6 +100,7 @@ def build_state(
             )
             for ends in links
         ],
+        [known.get(node, Scheduler()) for node in nodes],
     )
     settings = TelemetrySettings(window_s=window_s)
     order = sorted(demands, key=lambda one: (name(one.source_dpid), name(one.target_dpid), one.traffic_class))
@@ -172,10 +186,10 @@ def _carried(carried: Mapping[tuple[int, int], float], discovery: DiscoveryState
 
 def _delays(path_delays: PathDelays, demands: Sequence[DemandInstalled], now_s: float) -> dict[int, DelayStatistics]:
     """By demand number: put together from the links of its paths, else from probes of the paths themselves."""
-    single = {path.label: path.hops[0] for one in demands for path in one.paths if len(path.hops) == 1}
+    single = {path.label: one.links_of(path)[0] for one in demands for path in one.paths if len(path.hops) == 1}
     composed = ComposedDelays(path_delays, now_s, single)
     return {
-        one.number: composed.of(tuple((path.hops, path.share) for path in one.paths))
+        one.number: composed.of(tuple((one.links_of(path), path.share) for path in one.paths))
         or path_delays.of({path.label: path.share for path in one.paths}, now_s)
         for one in demands
     }

@@ -51,7 +51,7 @@ def load_scenario(source: str, *, demands: Path | None = None) -> Scenario:
     if kind == ".xml":
         return read_sndlib(path, options)
     if os.path.isdir(name):
-        raise ScenarioError(printable_path(name), "datanet directories are not read by this version", f"give {KINDS}")
+        raise ScenarioError(printable_path(name), "is a directory, and only topologies are read here", f"give {KINDS}")
     problem = "has an ending that is not known" if os.path.exists(name) else "there is no such file"
     raise ScenarioError(printable_path(name), problem, f"give {KINDS}")
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, TypeVar
 
 from topology_sync.errors import InputError, ScenarioError
+from topology_sync.output_files import write_output
 
 MAX_FILE_BYTES = 256 * 2**20
 MAX_NAME_LENGTH = 200
@@ -310,4 +311,4 @@ def write_json(data: dict[str, Any], path: Path) -> None:
         content = gzip.compress(content, mtime=0)
     elif path.suffix == ".xz":
         content = lzma.compress(content)
-    path.write_bytes(content)
+    write_output(path, content)

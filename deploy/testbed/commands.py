@@ -62,7 +62,7 @@ def predicted(
 
 def run(
     topology: Annotated[str, typer.Option(help="Scenario source of the topology.")] = DEFAULT_TOPOLOGY,
-    scenario: Annotated[str, typer.Option(help="hotspot, failure or steady.")] = "hotspot",
+    scenario: Annotated[str, typer.Option(help="hotspot, failure, queues or steady.")] = "hotspot",
     seed: Annotated[int, typer.Option(min=0, help="Which links and demands are meant.")] = 1,
     duration: Annotated[
         float | None, typer.Option(help="Seconds of traffic; as short as the scenario allows when not given.")
@@ -85,7 +85,8 @@ def run(
     from deploy.testbed.run import RunOptions, run_testbed
     from deploy.testbed.scenarios import KINDS
     from deploy.testbed.summary import print_summary
-    from topology_sync.errors import InputError, UnavailableError
+    from topology_sync.errors import InputError
+    from topology_sync.output_files import check_output, write_output
     from topology_sync.sources import load_scenario
 
     kind = next((known for known in KINDS if known == scenario), None)
@@ -93,17 +94,15 @@ def run(
         raise InputError("--scenario", f"there is no '{scenario}'", f"give one of {', '.join(KINDS)}")
     if duration is not None and not 45 <= duration <= 3600:
         raise InputError("--duration", f"is {duration:g}", "give 45 to 3600 seconds")
+    if report is not None:
+        check_output(report)
     source = load_scenario(topology)
     signal.signal(signal.SIGTERM, _interrupt)  # so that everything is taken away then too
     options = RunOptions(topology, kind, seed, duration, keep, predictor.value)
     result = run_testbed(options, source, Progress(Console(file=sys.stderr, soft_wrap=True)))
     text = json.dumps(result, indent=1, allow_nan=False)
     if report is not None:
-        try:
-            report.parent.mkdir(parents=True, exist_ok=True)
-            report.write_text(text + "\n")
-        except OSError as error:
-            raise UnavailableError(f"{report}: cannot be written ({error.strerror})") from error
+        write_output(report, text + "\n")
     if as_json:
         typer.echo(text)
     else:

@@ -20,6 +20,8 @@ from topology_sync.state_json import state_from_json
 
 _TIMEOUT_S = 10.0
 _TRANSACTION_TIMEOUT_S = 40.0
+_OPTIMIZER_START_S = 90.0
+"""The first start of a new checkout compiles kernels for half a minute, longer beside other work."""
 
 
 class ControlProcesses:
@@ -57,7 +59,7 @@ class ControlProcesses:
     def start_optimizer(self, configuration: Path) -> None:
         """Start the optimizer and wait until it has a snapshot of the network."""
         self._start("optimizer", configuration, before_exec=self._original.enter)
-        self._wait("optimizer", lambda: self._get_optimizer("/readyz").status_code == 200, 30)
+        self._wait("optimizer", lambda: self._get_optimizer("/readyz").status_code == 200, _OPTIMIZER_START_S)
 
     def state(self) -> NetworkState:
         """The controller's present snapshot."""

@@ -7,6 +7,7 @@ import resource
 import socket
 import struct
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from typing import Any
 
 from deploy.process_control import die_with_parent
 from deploy.testbed.frame_sizes import HOST_MTU, LINK_MTU
-from deploy.testbed.link_shaping import ShapedInterface, run_batch, shape
+from deploy.testbed.link_shaping import ShapedInterface, line_commands, queue_commands, run_batch, shape
 from deploy.testbed.mininet_import import import_mininet
 from deploy.testbed.network_namespace import NetworkNamespace, disable_ipv6
 from deploy.testbed.private_openvswitch import PrivateOpenvSwitch
@@ -42,10 +43,14 @@ class EmulatedHost:
 
 @dataclass(frozen=True)
 class LinkInterfaces:
-    """The interfaces of one directed link: ``sending`` at its source, ``receiving`` at its target."""
+    """The interfaces of one directed link: ``sending`` at its source, ``receiving`` at its target.
+
+    Where ports have queues, ``line`` is the far end of the cable between them, which sends at the rate of the line.
+    """
 
     sending: str
     receiving: str
+    line: str | None = None
 
 
 def host_addresses(node: int, count: int) -> tuple[str, ...]:
@@ -82,11 +87,17 @@ class EmulatedNetwork:
 
     Switch of node i has datapath id i+1; port 1 leads to its host, the following ones to its links.  Hosts hold
     ``addresses_per_host`` addresses, because Open vSwitch's user-space datapath spreads UDP over the buckets of a
-    SELECT group by address only.
+    SELECT group by address only.  With ``queued`` the controller sets up the queues of the ports, and ``tell_apart``
+    then leads packets to them.
     """
 
     def __init__(
-        self, topology: Topology, openvswitch: PrivateOpenvSwitch, controller_port: int, addresses_per_host: int = 4
+        self,
+        topology: Topology,
+        openvswitch: PrivateOpenvSwitch,
+        controller_port: int,
+        addresses_per_host: int = 4,
+        queued: bool = False,
     ) -> None:
         if topology.node_count > MAX_NODES:
             raise ScenarioError("topology", f"has {topology.node_count} nodes", f"the testbed takes up to {MAX_NODES}")
@@ -98,6 +109,7 @@ class EmulatedNetwork:
         self._openvswitch = openvswitch
         self._controller_port = controller_port
         self._addresses_per_host = addresses_per_host
+        self._queued = queued
         self._pairs = paired_links(topology)
         self._network: Any = None
 
@@ -119,23 +131,25 @@ class EmulatedNetwork:
         interfaces: dict[int, LinkInterfaces] = {}
         for forward, backward in self._pairs:
             one, two = int(self.topology.link_source[forward]), int(self.topology.link_target[forward])
-            cable = network.addLink(switches[one], switches[two], port1=next_port[one], port2=next_port[two])
+            ports = next_port[one], next_port[two]
             next_port[one] += 1
             next_port[two] += 1
-            interfaces[forward] = LinkInterfaces(cable.intf1.name, cable.intf2.name)
-            interfaces[backward] = LinkInterfaces(cable.intf2.name, cable.intf1.name)
+            if self._queued:
+                near, far = _lined_port(switches[one], ports[0]), _lined_port(switches[two], ports[1])
+                interfaces[forward] = LinkInterfaces(near.port, far.port, far.line)
+                interfaces[backward] = LinkInterfaces(far.port, near.port, near.line)
+            else:
+                cable = network.addLink(switches[one], switches[two], port1=ports[0], port2=ports[1])
+                interfaces[forward] = LinkInterfaces(cable.intf1.name, cable.intf2.name)
+                interfaces[backward] = LinkInterfaces(cable.intf2.name, cable.intf1.name)
         self.link_interfaces = tuple(interfaces[link] for link in range(self.topology.link_count))
         self._bring_up([link.intf2.name for link in host_links])
         network.start()
         # Open vSwitch takes queueing disciplines away from the ports it is given, so they come last.
-        shape(
-            ShapedInterface(
-                self.link_interfaces[link].sending,
-                float(self.topology.capacity_bps[link]),
-                int(self.topology.queue_packets[link]),
-            )
-            for link in range(self.topology.link_count)
-        )
+        if self._queued:
+            self._lay_lines()
+        else:
+            shape(self._shaped(link, self.link_interfaces[link].sending) for link in range(self.topology.link_count))
         self.hosts = tuple(
             EmulatedHost(
                 name=host.name,
@@ -151,6 +165,33 @@ class EmulatedNetwork:
         for host in self.hosts:
             _configure_host(host)
 
+    def _shaped(self, link: int, interface: str) -> ShapedInterface:
+        capacity_bps, queue_packets = self.topology.capacity_bps[link], self.topology.queue_packets[link]
+        return ShapedInterface(interface, float(capacity_bps), int(queue_packets))
+
+    def _lay_lines(self) -> None:
+        entrance = {}
+        for forward, backward in self._pairs:
+            entrance[forward] = self.link_interfaces[backward].line
+            entrance[backward] = self.link_interfaces[forward].line
+        run_batch(
+            "tc",
+            "".join(
+                line_commands(self._shaped(link, str(ends.line)), str(entrance[link]))
+                for link, ends in enumerate(self.link_interfaces)
+            ),
+        )
+
+    def tell_apart(self, dscp_of_queue: Sequence[Sequence[int]]) -> None:
+        """Lead packets at the ports of links to the queues that Open vSwitch has there by now; see ``link_shaping``."""
+        run_batch(
+            "tc",
+            "".join(
+                queue_commands(ends.sending, int(self.topology.queue_packets[link]), dscp_of_queue)
+                for link, ends in enumerate(self.link_interfaces)
+            ),
+        )
+
     def announce_hosts(self) -> None:
         """Every host says in gratuitous ARP (RFC 5227, announcement) which addresses it has."""
         for host in self.hosts:
@@ -158,7 +199,11 @@ class EmulatedNetwork:
 
     def set_link(self, link: int, up: bool) -> None:
         """Take a cable down (both directions) or up again; ``link`` is one of its two directed links."""
-        run_batch("ip", f"link set dev {self.link_interfaces[link].sending} {'up' if up else 'down'}\n")
+        backward = next(pair[pair[0] == link] for pair in self._pairs if link in pair)
+        lines = [self.link_interfaces[one].line for one in (link, backward)]
+        # Without a line in between one end takes the carrier of the other with it.
+        names = [name for name in lines if name is not None] or [self.link_interfaces[link].sending]
+        run_batch("ip", "".join(f"link set dev {name} {'up' if up else 'down'}\n" for name in names))
 
     def stop(self) -> None:
         """End hosts and switches.  Whatever is left goes with the namespace."""
@@ -193,9 +238,25 @@ class EmulatedNetwork:
         return network
 
     def _bring_up(self, host_ports: list[str]) -> None:
-        lines = [f"link set dev {link.sending} mtu {LINK_MTU} up" for link in self.link_interfaces]
+        names = [name for link in self.link_interfaces for name in (link.sending, link.line) if name is not None]
+        lines = [f"link set dev {name} mtu {LINK_MTU} up" for name in names]
         lines += [f"link set dev {name} mtu {LINK_MTU} up" for name in host_ports]
         run_batch("ip", "\n".join(lines) + "\n")
+
+
+@dataclass(frozen=True)
+class _LinedPort:
+    """A port of a switch and the other end of its veth pair, where the line begins and ends."""
+
+    port: str
+    line: str
+
+
+def _lined_port(switch: Any, number: int) -> _LinedPort:
+    ends = _LinedPort(f"{switch.name}-eth{number}", f"{switch.name}-line{number}")
+    run_batch("ip", f"link add name {ends.port} type veth peer name {ends.line}\n")
+    import_mininet("link").Intf(ends.port, node=switch, port=number)
+    return ends
 
 
 def _dying(node_class: Any) -> Any:

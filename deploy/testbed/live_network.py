@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from deploy.process_control import wait_until
+from deploy.testbed.base_traffic import CLASSES
 from deploy.testbed.control_processes import ControlProcesses
 from deploy.testbed.emulated_network import EmulatedNetwork
 from deploy.testbed.network_namespace import unshare_network
@@ -23,12 +24,14 @@ from deploy.testbed.run_directory import RunDirectory
 from deploy.testbed.scenarios import TestbedScenario
 from deploy.testbed.traffic import TrafficProcesses
 from deploy.testbed.traffic_plan import HostEntry, TrafficDemand, TrafficJob, make_schedule
+from topology_sync.class_queues import ClassQueues
 
 OPENFLOW_PORT = 6653  # in a namespace of our own, so it is always free
 ADDRESSES_PER_HOST = 4
 """Open vSwitch spreads UDP over the paths of a split demand by addresses only, so measurements give hosts several."""
 DISCOVERY_TIMEOUT_S = 20.0
 HOSTS_TIMEOUT_S = 20.0
+QUEUES_TIMEOUT_S = 20.0
 
 
 @dataclass
@@ -60,6 +63,12 @@ class LiveNetwork:
             progress.note(f"{switches} switches, {links} links")
         return (switches, links) == (topology.node_count, topology.link_count)
 
+    def has_queues(self) -> bool:
+        """Whether the controller has set up queues at every port of a link."""
+        schedulers = self.control.state().scenario.topology.schedulers
+        known = all(scheduler.discipline != "fifo" for scheduler in schedulers)
+        return known and self.openvswitch.ports_with_queues() == self.network.topology.link_count
+
 
 @contextmanager
 def live_network(
@@ -85,12 +94,15 @@ def live_network(
             openvswitch = PrivateOpenvSwitch(directory / "ovs")
             stack.callback(openvswitch.stop)
             openvswitch.start()
-            network = EmulatedNetwork(topology, openvswitch, OPENFLOW_PORT, addresses_per_host)
+            queued = scenario.queues is not None
+            network = EmulatedNetwork(topology, openvswitch, OPENFLOW_PORT, addresses_per_host, queued)
             stack.callback(network.stop)
             network.start()
         control = ControlProcesses(directory, original)
         stack.callback(control.stop)
-        configuration = write_operator_files(directory, scenario, OPENFLOW_PORT, control.api_port)
+        configuration = write_operator_files(
+            directory, scenario, OPENFLOW_PORT, control.api_port, ovsdb=openvswitch.ovsdb
+        )
         _change_configuration(configuration, settings or {})
         live = LiveNetwork(directory, openvswitch, network, control, configuration, addresses_per_host)
         with progress.step("controller: discovers the network"):
@@ -98,9 +110,19 @@ def live_network(
             began = time.monotonic()
             wait_until(lambda: live.is_complete(progress), DISCOVERY_TIMEOUT_S, "the network is not discovered", 0.05)
             live.discover_s = time.monotonic() - began
+        if scenario.queues is not None:
+            with progress.step("controller: sets up queues"):
+                wait_until(live.has_queues, QUEUES_TIMEOUT_S, "the queues are not set up", 0.1)
+                openvswitch.await_daemon()
+                network.tell_apart(_dscp_of_queue(scenario.queues))
         with progress.step("hosts announce themselves"):
             _introduce_hosts(live)
         yield live
+
+
+def _dscp_of_queue(queues: ClassQueues) -> list[tuple[int, ...]]:
+    dscp = {entry.name: entry.dscp for entry in CLASSES}
+    return [dscp[name] for name in queues.order]
 
 
 def _change_configuration(file: Path, settings: Mapping[str, Mapping[str, Any]]) -> None:

@@ -10,14 +10,22 @@ import yaml
 
 from deploy.testbed.base_traffic import CLASSES
 from deploy.testbed.scenarios import TestbedScenario
+from topology_sync.class_queues import ClassQueues
 from topology_sync.routing import Routing
 from topology_sync.scenario_json import write_scenario
 from topology_sync.topology import Topology
 from topology_sync.traffic import TrafficMatrix
 
+QUEUED_PROBES_PER_S = 600  # three times as many queues as links are probed
+
 
 def write_operator_files(
-    directory: Path, scenario: TestbedScenario, openflow_port: int, api_port: int, predictor: str = "gnn"
+    directory: Path,
+    scenario: TestbedScenario,
+    openflow_port: int,
+    api_port: int,
+    predictor: str = "gnn",
+    ovsdb: str | None = None,
 ) -> Path:
     """Write ``routewright.yaml`` and ``inventory.json`` into ``directory``; returns the path of the former.
 
@@ -35,6 +43,9 @@ def write_operator_files(
     )
     file = directory / "routewright.yaml"
     data = configuration_data(topology, openflow_port, api_port, predictor)
+    if scenario.queues is not None:
+        data["queues"] = queues_data(scenario.queues, ovsdb)
+        data["telemetry"] = {"probes_per_s": QUEUED_PROBES_PER_S}
     file.write_text(yaml.safe_dump(data, sort_keys=False, default_flow_style=None))
     return file
 
@@ -71,6 +82,17 @@ def configuration_data(topology: Topology, openflow_port: int, api_port: int, pr
             "transmission_delay": False,
         },
         "state_directory": "state",
+    }
+
+
+def queues_data(queues: ClassQueues, ovsdb: str | None) -> dict[str, Any]:
+    """Section ``queues`` of the operator's configuration."""
+    return {
+        "scheduler": queues.discipline,
+        "order": list(queues.order),
+        **({"weights": dict(zip(queues.order, queues.weights, strict=True))} if queues.weights else {}),
+        "change_weights": queues.change_weights,
+        "ovsdb": ovsdb,
     }
 
 

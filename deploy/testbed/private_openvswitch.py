@@ -39,6 +39,11 @@ class PrivateOpenvSwitch:
         # Room for a whole burst of packet buffers in the fast cache, see frame_sizes.
         self._daemon_environment = {**self.environment, "GLIBC_TUNABLES": "glibc.malloc.tcache_count=127"}
 
+    @property
+    def ovsdb(self) -> str:
+        """Where its database is."""
+        return f"unix:{self._directory / 'db.sock'}"
+
     @staticmethod
     def missing_tools() -> list[str]:
         """Names of the programs that are not installed."""
@@ -61,7 +66,15 @@ class PrivateOpenvSwitch:
         )
         # --disable-system: never touch a kernel datapath, which is shared by the whole machine.
         self._start("ovs-vswitchd", f"unix:{socket_path}", "--disable-system", before_exec=_run_before_others)
-        self.vsctl("--timeout=10", "set", "Open_vSwitch", ".", "external_ids:started=yes")  # waits for the daemon
+        self.await_daemon()
+
+    def await_daemon(self) -> None:
+        """Wait until the daemon has carried out all that the database says.  Raises UnavailableError."""
+        self.vsctl("--timeout=10", "set", "Open_vSwitch", ".", "external_ids:started=yes")
+
+    def ports_with_queues(self) -> int:
+        """Number of ports for which the database has queues."""
+        return len(self.vsctl("--bare", "--columns=name", "find", "Port", "qos!=[]").split())
 
     def vsctl(self, *arguments: str) -> str:
         """Run ``ovs-vsctl`` against this instance and return what it printed."""

@@ -52,6 +52,8 @@ class Extras:
     receiver: Mapping[str, Any] = field(default_factory=dict)
     queue_drops: int | None = None
     outage: Mapping[str, Any] | None = None
+    queues: Mapping[str, Sequence[Mapping[str, Any]]] | None = None
+    """Nodes with their schedulers ``before`` the event and ``after`` all changes, where ports have queues."""
 
 
 def build_report(
@@ -64,7 +66,8 @@ def build_report(
     """The report as plain JSON data.
 
     ``applied`` are the decisions that changed the routing after the event, oldest first, in full.  ``ok``: every class
-    meets its goals afterwards; besides, the routing was changed after an event, and a hotspot did violate goals before.
+    meets its goals afterwards; besides, the routing was changed after an event, and a hotspot did violate goals before;
+    with queues it did so too, and their weights were changed.
     """
     goals = scenario.goals
     windows = {name: window(table, *span) for name, span in (("before", timeline.before), ("after", timeline.after))}
@@ -85,7 +88,8 @@ def build_report(
         "seed": scenario.seed,
         "ok": all_met
         and (scenario.kind == "steady" or bool(applied))
-        and (scenario.kind != "hotspot" or bool(violated_before)),
+        and (scenario.kind not in ("hotspot", "queues") or bool(violated_before))
+        and (extras.queues is None or extras.queues["before"] != extras.queues["after"]),
         "classes": classes,
         "demands": demands,
         "predicted_vs_measured": {
@@ -111,6 +115,8 @@ def build_report(
     }
     if extras.outage is not None:
         report["failure"] = dict(extras.outage)
+    if extras.queues is not None:
+        report["queues"] = {name: [dict(row) for row in rows] for name, rows in extras.queues.items()}
     cleaned: dict[str, Any] = _without_nan(report)
     return cleaned
 
@@ -252,12 +258,20 @@ def _prediction_errors(
 def _update(table: PacketTable, applied: Sequence[Decision], scenario: TestbedScenario) -> dict[str, Any]:
     """What the changes of the routing cost, over all of them.
 
-    Looked at are all packets of moved demands sent from 1 s before a transaction began until 1 s after it ended.  A
-    demand that lost packets in the 3 s before that window was losing them in a full queue, and a packet lost there
-    cannot be told from one that the update lost: of such a demand only packets sent after the flip count, which no
-    longer see that queue.  ``packets_checked`` says how many packets that leaves.
+    Looked at are all packets of moved demands, or of all where weights of queues changed, sent from 1 s before a
+    transaction began until 1 s after it ended.  A demand that lost packets in the 3 s before that window was losing
+    them in a full queue, and a packet lost there cannot be told from one that the update lost: of such a demand only
+    packets sent after the flip count, which no longer see that queue.  ``packets_checked`` says how many packets that
+    leaves.
     """
-    totals = {"flow_mods": 0, "group_mods": 0, "packets_checked": 0, "packets_lost": 0, "packets_duplicated": 0}
+    totals = {
+        "flow_mods": 0,
+        "group_mods": 0,
+        "queue_changes": 0,
+        "packets_checked": 0,
+        "packets_lost": 0,
+        "packets_duplicated": 0,
+    }
     totals["packets_reordered"] = totals["demands_moved"] = totals["demands_judged_after_flip_only"] = 0
     index = {demand.key: position for position, demand in enumerate(scenario.demands)}
     for entry in applied:
@@ -272,8 +286,11 @@ def _update(table: PacketTable, applied: Sequence[Decision], scenario: TestbedSc
         earlier = window(table, began - margin - round(CALM_S * SECOND_NS), began - margin)
         totals["packets_duplicated"] += int(np.maximum(around.copies - 1, 0).sum())
         moved = [index[_key(route)] for route in entry["plan"]["routes"] if _key(route) in index]
+        totals["demands_moved"] += len(moved)
+        totals["queue_changes"] += int(transaction.get("queue_changes", 0))
+        concerned = range(len(scenario.demands)) if entry["plan"].get("nodes") else moved
         losing = set(np.unique(earlier.demand[earlier.copies == 0]).tolist())
-        for demand in moved:
+        for demand in concerned:
             counted: BoolArray = around.demand == demand
             if demand in losing:
                 counted = counted & (around.sent_ns >= flipped)
@@ -281,7 +298,6 @@ def _update(table: PacketTable, applied: Sequence[Decision], scenario: TestbedSc
             totals["packets_checked"] += int(counted.sum())
             totals["packets_lost"] += int((around.copies[counted] == 0).sum())
             totals["packets_reordered"] += int(around.overtaken[counted].sum())
-        totals["demands_moved"] += len(moved)
     return {**totals, "transactions": len(applied)}
 
 

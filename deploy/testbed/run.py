@@ -26,6 +26,8 @@ from deploy.testbed.statistics import PacketTable, packet_table
 from deploy.testbed.traffic import TrafficProcesses
 from deploy.testbed.traffic_plan import make_schedule
 from topology_sync.errors import UnavailableError
+from topology_sync.network_state import NetworkState
+from topology_sync.node_json import node_to_json
 from topology_sync.scenario import Scenario
 
 ADDRESSES_PER_HOST = 1  # more are needed only where demands are split
@@ -80,6 +82,7 @@ class _Run:
         self._traffic_s = options.duration_s or (STEADY_S if options.kind == "steady" else MOST_TRAFFIC_S)
         self._as_planned = False
         self._affected: list[int] = []
+        self._queues: dict[str, list[dict[str, Any]]] | None = None
 
     def report(self) -> dict[str, Any]:
         """Everything, in order; on the way out everything is stopped in the opposite order."""
@@ -109,6 +112,8 @@ class _Run:
                 applied, timeline = self._measure_steady(live.control, watch, traffic)
             else:
                 applied, timeline = self._measure_event(live, watch, traffic)
+            if self._queues is not None:
+                self._queues["after"] = _node_rows(live.control.state())
             traffic.stop()
             drops = queue_drops(link.sending for link in live.network.link_interfaces)
         table = packet_table(traffic.schedule, traffic.sent_ns(), traffic.received())
@@ -125,6 +130,7 @@ class _Run:
                 receiver=traffic.summaries.get("receiver", {}),
                 queue_drops=drops,
                 outage=self._outage(table, timeline),
+                queues=self._queues,
             ),
         )
 
@@ -137,6 +143,8 @@ class _Run:
                 self._progress.say("the loop does not come to rest; going on all the same")
         state = live.control.state()
         self._as_planned = routed_as_planned(self._scenario, state)
+        if self._scenario.queues is not None:
+            self._queues = {"before": _node_rows(state)}
         if self._scenario.failed_link is not None:
             self._affected = demands_over(self._scenario, state, self._scenario.failed_link)
         event_ns, before_ns = self._let_it_happen(live.network, traffic)
@@ -170,7 +178,8 @@ class _Run:
             self._progress.say(f"event: {scenario.base.topology.link_name(scenario.failed_link)} goes down")
             return event_ns, event_ns
         names = ", ".join("{}->{} ({})".format(*scenario.demands[demand].key) for demand in scenario.hot)
-        self._progress.say(f"event: {names} grow until the shortest path is overloaded")
+        until = "the shortest path is overloaded" if scenario.queues is None else "all ways out of their node are busy"
+        self._progress.say(f"event: {names} grow until {until}")
         at_s = traffic.elapsed_s + 1.0
         surge = make_schedule(
             scenario.surge_demands, self._traffic_s - at_s, ADDRESSES_PER_HOST**2, scenario.seed + SURGE_SEED
@@ -199,6 +208,11 @@ class _Run:
             return None
         name = self._scenario.base.topology.link_name(self._scenario.failed_link)
         return outage(table, timeline.event_ns, self._affected, name)
+
+
+def _node_rows(state: NetworkState) -> list[dict[str, Any]]:
+    topology = state.scenario.topology
+    return [node_to_json(*node) for node in zip(topology.node_names, topology.schedulers, strict=True)]
 
 
 def _lateness(traffic: TrafficProcesses) -> dict[str, float]:

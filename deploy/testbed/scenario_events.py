@@ -53,7 +53,7 @@ def draw_hotspot(base: Scenario, random: np.random.Generator) -> Event | str:
         return "the hotspot violates too few goals"
     if emulator_load_ratio(stressed) > MAX_EMULATOR_LOAD:
         return "the load is more than the emulator should carry"
-    if _solved_by_moving(stressed, hot) is None:
+    if solved_by_moving(stressed, hot) is None:
         return "moving the growing demands alone does not meet all goals"
     return Event(base, stressed, hot, None)
 
@@ -87,7 +87,7 @@ def draw_failure(base: Scenario, random: np.random.Generator) -> Event | str:
         if any(other in path.links for path in paths for other in cable)
     }
     stressed = loaded.with_routing(loaded.routing.with_changes(displaced))
-    if _solved_by_moving(stressed, hot, usable) is None:
+    if solved_by_moving(stressed, hot, usable) is None:
         return "no routing around the broken cable meets all goals"
     return Event(loaded, stressed, hot, link)
 
@@ -129,10 +129,13 @@ def _grown(scenario: Scenario, hot: tuple[int, ...], link: int, utilisation: flo
     return replace(scenario, traffic=traffic.with_rates(float_array(others)))
 
 
-def _solved_by_moving(
-    scenario: Scenario, hot: tuple[int, ...], usable: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] | None = None
+def solved_by_moving(
+    scenario: Scenario,
+    hot: tuple[int, ...],
+    usable: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] | None = None,
+    part: float = _GOOD,
 ) -> Routing | None:
-    """A routing that differs only in the paths of ``hot`` and is predicted to meet all goals with margin."""
+    """A routing that differs only in the paths of ``hot`` and is predicted to stay within ``part`` of all goals."""
     topology, traffic = scenario.topology, scenario.traffic
     ones = np.ones(topology.link_count)
     choices = [
@@ -146,7 +149,7 @@ def _solved_by_moving(
         for combination in product(*choices)
     ]
     routings.sort(key=lambda routing: routing.max_utilisation(traffic, topology))
-    return next((routing for routing in routings[:16] if meets(scenario, routing, _GOOD)), None)
+    return next((routing for routing in routings[:16] if meets(scenario, routing, part)), None)
 
 
 def _excess(scenario: Scenario, routing: Routing, part: float) -> FloatArray:

@@ -1,4 +1,4 @@
-"""What a run does to the network: steady traffic, a hotspot that shortest paths cannot carry, or a cable that breaks.
+"""What a run does to the network: steady traffic, a hotspot, a cable that breaks, or queues that serve the wrong class.
 
 Everything is drawn from a seed and checked with the analytic predictor beforehand: with fewest-hops routing the base
 traffic meets all goals with margin, the event violates goals (hotspot), and another routing meets all of them with
@@ -13,13 +13,15 @@ from typing import Literal
 import numpy as np
 
 from deploy.testbed.base_traffic import CLASSES, base_scenario, emulated_topology, emulator_load_ratio
+from deploy.testbed.queue_event import QUEUES, draw_queues, with_queues
 from deploy.testbed.scenario_events import CALM, Event, draw_failure, draw_hotspot, meets, violated
 from deploy.testbed.traffic_plan import RateStep, TrafficDemand
+from topology_sync.class_queues import ClassQueues
 from topology_sync.errors import ScenarioError
 from topology_sync.scenario import Scenario, SlaGoal
 
-Kind = Literal["hotspot", "failure", "steady"]
-KINDS: tuple[Kind, ...] = ("hotspot", "failure", "steady")
+Kind = Literal["hotspot", "failure", "steady", "queues"]
+KINDS: tuple[Kind, ...] = ("hotspot", "failure", "steady", "queues")
 
 PRIMING_S = 6.0
 """At first every demand sends a packet a second: the controller makes its rules at the first one."""
@@ -32,6 +34,8 @@ _FULLEST_BASE = 0.46  # the loop levels out fuller links even while all goals ar
 _DRAWS = 90
 _SHARES = (1.0, 0.6, 0.35)  # of the usual number of demands, tried in turn
 
+_DRAW = {"hotspot": draw_hotspot, "failure": draw_failure, "queues": draw_queues}
+
 
 @dataclass(frozen=True)
 class TestbedScenario:
@@ -39,7 +43,8 @@ class TestbedScenario:
 
     ``base`` is the network with its traffic before the event, ``stressed`` after it (for ``failure`` without the broken
     cable), both with the routing that the network would have without us.  ``hot`` are demands that grow or that load
-    the cable, ``failed_link`` the link (its cable, both directions) that breaks.  ``demands`` tell the whole course
+    the cable, ``failed_link`` the link (its cable, both directions) that breaks, ``queues`` what the operator asks for
+    per class.  ``demands`` tell the whole course
     with the event at ``event_s``; a run that has to wait with the event takes ``calm_demands`` and ``surge_demands``.
     """
 
@@ -54,6 +59,7 @@ class TestbedScenario:
     event_s: float
     predicted_violated: int
     emulator_load_ratio: float
+    queues: ClassQueues | None = None
 
     __test__ = False
 
@@ -96,6 +102,8 @@ def make_scenario(kind: Kind, topology_name: str, source: Scenario, seed: int) -
     for draw in range(_DRAWS):
         share = _SHARES[draw * len(_SHARES) // _DRAWS]
         base = base_scenario(topology_name, topology, source.traffic, random, share)
+        if kind == "queues":
+            base = with_queues(base)
         if not meets(base, base.routing, CALM):
             reason = "fewest-hops routing misses goals already with the base traffic"
         elif base.routing.max_utilisation(base.traffic, topology) > _FULLEST_BASE:
@@ -103,7 +111,7 @@ def make_scenario(kind: Kind, topology_name: str, source: Scenario, seed: int) -
         elif kind == "steady":
             return _finish(kind, topology_name, seed, base, base, (), None)
         else:
-            outcome = (draw_hotspot if kind == "hotspot" else draw_failure)(base, random)
+            outcome = _DRAW[kind](base, random)
             if isinstance(outcome, Event):
                 return _finish(kind, topology_name, seed, outcome.base, outcome.stressed, outcome.hot, outcome.link)
             reason = outcome
@@ -133,6 +141,7 @@ def _finish(
         event_s=EVENT_S,
         predicted_violated=violated(stressed),
         emulator_load_ratio=max(emulator_load_ratio(base), emulator_load_ratio(stressed)),
+        queues=QUEUES if kind == "queues" else None,
     )
 
 

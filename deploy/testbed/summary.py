@@ -62,6 +62,7 @@ def _class_table(report: Mapping[str, Any]) -> Table:
 
 
 def _print_plan(report: Mapping[str, Any], console: Console, most_routes: int) -> None:
+    _print_queues(report, console)
     plan = report["plan"]
     if not plan:
         console.print("The routing was not changed.")
@@ -76,6 +77,33 @@ def _print_plan(report: Mapping[str, Any], console: Console, most_routes: int) -
     console.print(table)
     if len(plan) > most_routes:
         console.print(f"... and {len(plan) - most_routes} more (in the report)")
+
+
+def _print_queues(report: Mapping[str, Any], console: Console) -> None:
+    queues = report.get("queues")
+    if queues is None:
+        return
+    changed = [rows for rows in zip(queues["before"], queues["after"], strict=True) if rows[0] != rows[1]]
+    if not changed:
+        console.print("No weights of queues were changed.")
+        return
+    table = Table(title=f"Weights of queues of {len(changed)} switches were changed")
+    for name in ("switches", "from", "to"):
+        table.add_column(name, overflow="fold")
+    alike: dict[tuple[str, str], list[str]] = {}
+    for old, new in changed:
+        alike.setdefault((_weights(old), _weights(new)), []).append(new["id"])
+    for (before, after), names in alike.items():
+        table.add_row("all" if len(names) == len(queues["after"]) else ", ".join(names), before, after)
+    console.print(table)
+
+
+def _weights(row: Mapping[str, Any]) -> str:
+    """Each class's weight in percent of all."""
+    if not row.get("weights"):
+        return "one queue for all"
+    total = sum(row["weights"])
+    return ", ".join(f"{name} {row['weights'][queue] / total:.0%}" for name, queue in row["class_queues"].items())
 
 
 def _paths(paths: list[Mapping[str, Any]]) -> str:
@@ -103,9 +131,10 @@ def _update_line(report: Mapping[str, Any]) -> str:
         return ""
     return (
         f"Packets lost by the update: {update['packets_lost']}; duplicated: {update['packets_duplicated']} "
-        f"({update['packets_checked']:,} packets of {update['demands_moved']} moved demands, {update['flow_mods']} "
-        f"flow and {update['group_mods']} group changes; of {update['demands_judged_after_flip_only']} demands that a "
-        "full queue was losing before only packets sent after the flip can tell)."
+        f"({update['packets_checked']:,} packets; {update['demands_moved']} demands moved; {update['flow_mods']} flow, "
+        f"{update['group_mods']} group and {update['queue_changes']} queue changes; of "
+        f"{update['demands_judged_after_flip_only']} demands that a full queue was losing before only packets sent "
+        "after the flip can tell)."
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gnn_model.dataset.recipe import DatasetRecipe
+from gnn_model.dataset.recipe import RANDOM_FAMILIES, DatasetRecipe
 from topology_sync.errors import ConfigurationError
 
 # Networks that stand in the public data sets with which the model is judged.
@@ -39,8 +39,11 @@ def _judged(topology: str, demands: int, max_hops: int, nodes: tuple[int, int] =
 
 
 PRESETS = {
-    "train-large": Preset(_trained(demands=500, max_hops=12_000_000), 11, 240),
-    "train": Preset(_trained(nodes=(5, 40), demands=120, relative_error=0.03, max_hops=3_000_000), 12, 1420),
+    "train-large": Preset(_trained(demands=500, max_hops=12_000_000), 11, 1000),
+    "train": Preset(_trained(nodes=(5, 40), demands=120, relative_error=0.03, max_hops=3_000_000), 12, 3000),
+    "validation": Preset(
+        DatasetRecipe(RANDOM_FAMILIES, (12, 100), demands=500, max_hops=5_000_000, longer=3.0), 13, 40
+    ),
     "test-gbn": Preset(_judged("topohub:sndlib/nobel-germany", 272, 4_000_000), 102, 12),
     "test-gbn-poisson": Preset(
         replace(

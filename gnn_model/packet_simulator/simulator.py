@@ -21,6 +21,7 @@ FIRST_RUN_HOPS = 1_000_000.0
 WARM_UP = 0.05
 STEP_HOPS = 1_000_000.0  # about 0.2 s in the kernel, then Python may report or be interrupted
 FIRST_POOL = 4096
+LEAST_HOPS_PER_S = 1e-100  # less is no traffic, and its times would overflow
 DEFAULT_MAX_HOPS = 200_000_000
 RELAXATIONS_PER_WARM_UP = 3.0
 RELAXATIONS_PER_BATCH = 2.0
@@ -55,8 +56,8 @@ class Simulation(ArrayValue):
 class PacketSimulator:
     """Simulates every packet.  ``relative_error`` is wanted of the mean delay of 90 % of the demands.
 
-    ``max_hops`` caps the packet-hops of one run (about 5 million a second).  The same seed gives the same numbers.
-    Instances hold no state: several threads may run at once.
+    ``max_hops`` caps the packet-hops of one run, lost packets included (about 5 million a second).  The same seed gives
+    the same numbers.  Instances hold no state: several threads may run at once.
     """
 
     name = "simulator"
@@ -111,11 +112,11 @@ class PacketSimulator:
             run.to(run.now + batch_s, plan.step_s)
             batches.add(*run.take_batch())
             error = self._error(batches, run)
-            full = run.hops >= self.max_hops * (1 - WARM_UP)
+            full = run.work >= self.max_hops * (1 - WARM_UP)
             if len(batches) >= BATCHES and (error <= self.relative_error or full):
                 return run.result(batches, batch_s, bool(error <= self.relative_error))
             if progress is not None:
-                progress(_part_done(error / self.relative_error, len(batches), run.hops / self.max_hops))
+                progress(_part_done(error / self.relative_error, len(batches), run.work / self.max_hops))
             if batches.join_neighbours():
                 batch_s *= 2
 
@@ -146,7 +147,7 @@ def _plan(scenario: Scenario, max_hops: int) -> _Plan | None:
     path_rate = traffic.packets_per_s[flat.path_demand] * flat.share
     hop_rate = path_rate[flat.hop_path]
     hops_per_s = float(hop_rate.sum())
-    if hops_per_s <= 0:
+    if hops_per_s < LEAST_HOPS_PER_S:
         return None
     packets = np.bincount(flat.hop_link, weights=hop_rate, minlength=topology.link_count)
     load = scenario.routing.link_load_bps(traffic, topology.link_count) / topology.capacity_bps
@@ -180,6 +181,7 @@ class _Run:
         self._tallies = arrays.new_tallies(self._flows, self._ports, self._queues, 0.0)
         self._measured_from = np.inf
         self._warm_up_hops = 0
+        self._warm_up_drops = 0
         self.active = scenario.traffic.rate_bps > 0
         propagation = arrays.sum_over_paths(scenario.routing, scenario.topology.delay_s)
         self.base_s = arrays.smallest_of_paths(propagation, self._sources.path_start)
@@ -195,6 +197,15 @@ class _Run:
         """Packet-hops so far, warm-up included."""
         return self._warm_up_hops + int(self._tallies.hops[0])
 
+    @property
+    def work(self) -> int:
+        """Packet-hops and packets that found a queue full: they too take time, and may be nearly all there is."""
+        return self.hops + self._drops
+
+    @property
+    def _drops(self) -> int:
+        return self._warm_up_drops + int(self._tallies.queue_drops.sum())
+
     def to(self, until_s: float, step_s: float = np.inf) -> None:
         """Advance to ``until_s``, leaving the kernel every ``step_s``."""
         while self.now < until_s:
@@ -207,7 +218,7 @@ class _Run:
 
     def measure(self) -> None:
         """Forget what was counted and count from now on."""
-        self._warm_up_hops = self.hops
+        self._warm_up_hops, self._warm_up_drops = self.hops, self._drops
         self._measured_from = self.now
         self._tallies = arrays.new_tallies(self._flows, self._ports, self._queues, self.now)
 

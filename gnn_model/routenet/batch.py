@@ -35,6 +35,9 @@ class GraphBatch:
     path_jitter: Tensor
     path_own_deviation: Tensor
     path_own_skew: Tensor
+    path_atoms: Tensor
+    path_atom_chance: Tensor
+    path_continuous: Tensor
     hop_path: Tensor
     hop_queue: Tensor
     hop_features: Tensor
@@ -45,6 +48,7 @@ class GraphBatch:
     queue_deviation: Tensor
     queue_skew: Tensor
     queue_loss: Tensor
+    queue_log_idle: Tensor
     queue_link: Tensor
     link_features: Tensor
 
@@ -100,6 +104,9 @@ def collate(graphs: Sequence[GraphTensors]) -> GraphBatch:
         path_jitter=joined("path_jitter", order),
         path_own_deviation=joined("path_own_deviation", order),
         path_own_skew=joined("path_own_skew", order),
+        path_atoms=joined("path_atoms", order),
+        path_atom_chance=joined("path_atom_chance", order),
+        path_continuous=joined("path_continuous", order),
         hop_path=torch.from_numpy(hop_path),
         hop_queue=torch.from_numpy(hop_queue[hop]),
         hop_features=joined("hop_features", hop),
@@ -110,6 +117,7 @@ def collate(graphs: Sequence[GraphTensors]) -> GraphBatch:
         queue_deviation=joined("queue_deviation"),
         queue_skew=joined("queue_skew"),
         queue_loss=joined("queue_loss"),
+        queue_log_idle=joined("queue_log_idle"),
         queue_link=torch.from_numpy(queue_link),
         link_features=joined("link_features"),
     )

@@ -2,8 +2,9 @@
 
 Per hop: wait * exp(o_wait), loss through its logit, deviation and skew of the wait; o_wait and o_loss move between
 physical alternatives (see queue_features) and beyond.  Cumulants of the hops add up along the path; what hops have in
-common is corrected per path: deviation * exp(o_deviation), jitter * exp(o_jitter), and the quantiles of the shifted
-gamma distribution.  All corrections are 0 in a fresh network, which then equals the analytic predictor.
+common is corrected per path: deviation of the waits * exp(o_deviation), what own sizes add * exp(o_size), jitter *
+exp(o_jitter), the part of packets that wait nowhere to the power exp(o_idle), and the quantiles (delay_quantile).  All
+corrections are 0 in a fresh network, whose moments then equal those of the analytic predictor.
 """
 
 from __future__ import annotations
@@ -16,22 +17,22 @@ from torch import Tensor, nn
 
 from gnn_model.queue_features import ALTERNATIVES
 from gnn_model.routenet.batch import GraphBatch
+from gnn_model.routenet.delay_quantile import PathWaits
 
 LOGIT_LIMIT = 16.0
 LOSS_FLOOR = 1e-7
 NORMAL_90, NORMAL_99 = 1.2815515655446004, 2.3263478740408408
-SKEW_LIMITS = (-2.0, 4.0)
 TAIL_FROM = 2.0
 HOP_OUTPUTS = 4  # corrections of wait, loss, deviation and skew; then the steps towards the alternatives
-PATH_OUTPUTS = 4  # corrections of deviation, body, jitter and tail
+PATH_OUTPUTS = 6  # corrections of deviation, body, jitter, tail, idle part and own sizes
 
 
 @dataclass(frozen=True)
 class PathPrediction:
     """Per path [paths] in the batch's order, times in units: mean, deviation, skew of the delay, jitter, loss.
 
-    ``tail`` stretches the distance of the 99th percentile from the mean, ``body`` shifts the 90th (in deviations): one
-    gamma distribution fits both badly.
+    ``tail`` stretches the waits for the 99th percentile, ``body`` shifts them for the 90th (in deviations): one gamma
+    distribution fits both badly.  ``fixed`` is own transmission and propagation, ``waits`` what varies around it.
     ``hop_wait`` [hops]: the mean wait of the path's packets at each hop; ``queue_wait`` [queues]: that of all packets.
     """
 
@@ -42,16 +43,16 @@ class PathPrediction:
     body: Tensor
     jitter: Tensor
     loss: Tensor
+    fixed: Tensor
+    waits: PathWaits
     hop_wait: Tensor
     queue_wait: Tensor
 
     def quantile(self, normal: float) -> Tensor:
-        """Quantile of the delay; ``normal`` is that of the standard normal distribution (Wilson and Hilferty 1931)."""
-        sixth = self.skew.clamp(*SKEW_LIMITS) / 6
-        sixth = torch.where(sixth.abs() < 1e-3, torch.full_like(sixth, 1e-3), sixth)
-        factor = ((1 + sixth * normal - sixth**2).clamp_min(0.0) ** 3 - 1) / (3 * sixth)
-        corrected = factor + self.body if normal < TAIL_FROM else factor * self.tail
-        return self.mean + self.deviation * corrected
+        """Quantile of the delay; ``normal`` is that of the standard normal distribution."""
+        if normal < TAIL_FROM:
+            return self.fixed + self.waits.quantile(normal, shift=self.body)
+        return self.fixed + self.waits.quantile(normal, stretch=self.tail)
 
 
 class Readout(nn.Module):
@@ -88,16 +89,32 @@ class Readout(nn.Module):
         def along(values: Tensor) -> Tensor:
             return values.new_zeros(batch.path_count).index_add(0, batch.hop_path, values)
 
-        mean = batch.path_fixed + along(hop_wait)
+        wait = along(hop_wait)
+        mean = batch.path_fixed + wait
         loss = batch.queue_loss.clamp(LOSS_FLOOR, 1 - 1e-4)
         logit = torch.log(loss / (1 - loss)).index_select(0, batch.hop_queue) + _bounded(loss_correction, 20.0)
         # log(1 - sigmoid(x)) = -softplus(x); what is lost at the floor is no loss.
         log_pass = -nn.functional.softplus(logit.clamp(-LOGIT_LIMIT, LOGIT_LIMIT))
         loss_path = -torch.expm1(along(log_pass))
-        spread = torch.sqrt(along(hop_deviation**2) + batch.path_own_deviation**2 + 1e-12)
-        skew = along(hop_skew * (hop_deviation / spread.index_select(0, batch.hop_path)) ** 3)
-        skew = skew + batch.path_own_skew * (batch.path_own_deviation / spread) ** 3
-        deviation = spread * torch.exp(_bounded(on_path[:, 0], 4.0))
+        scale = torch.exp(_bounded(on_path[:, 0], 4.0))
+        variance = along(hop_deviation**2) * scale**2 + 1e-12
+        third = along(hop_skew * hop_deviation**3) * scale**3
+        size_scale = torch.exp(_bounded(on_path[:, 5], 2.0))
+        own_deviation = batch.path_own_deviation * size_scale
+        own_variance, own_third = own_deviation**2, batch.path_own_skew * own_deviation**3
+        deviation = torch.sqrt(variance + own_variance)
+        skew = (third + own_third) / deviation**3
+        log_idle = along(batch.queue_log_idle.index_select(0, batch.hop_queue))
+        continuous = batch.path_continuous
+        waits = PathWaits.of(
+            wait,
+            variance + continuous * own_variance,
+            third + continuous * own_third,
+            log_idle * torch.exp(_bounded(on_path[:, 4], 4.0)),
+            continuous,
+            batch.path_atoms * size_scale[:, None],
+            batch.path_atom_chance,
+        )
         jitter = (
             batch.path_jitter
             * deviation
@@ -114,6 +131,8 @@ class Readout(nn.Module):
             body=_bounded(on_path[:, 1], 4.0),
             jitter=jitter,
             loss=loss_path,
+            fixed=batch.path_fixed,
+            waits=waits,
             hop_wait=hop_wait,
             queue_wait=queue_wait,
         )

@@ -35,7 +35,8 @@ class TrainingConfig:
     largest_nodes: int = 100
     per_topology: int = 60
     weight_deviation: float = 0.2
-    weight_quantile: float = 0.4
+    weight_p90: float = 0.2
+    weight_p99: float = 0.7
     weight_jitter: float = 0.3
     weight_loss: float = 2.0
     weight_queue: float = 0.1

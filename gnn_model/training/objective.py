@@ -105,8 +105,8 @@ def objective(
     weights = {
         "delay": 1.0,
         "deviation": config.weight_deviation,
-        "p90": config.weight_quantile,
-        "p99": config.weight_quantile,
+        "p90": config.weight_p90,
+        "p99": config.weight_p99,
         "jitter": config.weight_jitter,
         "loss": config.weight_loss,
         "queue": config.weight_queue,

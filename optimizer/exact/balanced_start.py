@@ -39,7 +39,7 @@ def balance(
     ``eta`` is relative to the maximum utilisation.
     """
     price = np.empty(problem.link_count)
-    spare = problem.node_count * problem.node_count + problem.demand_count
+    spare = problem.node_count * int(np.diff(problem.source_pointer).max(initial=0))  # new paths of any one source fit
     eta = first_eta
     began = time.monotonic()
     for turn in range(sweeps):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import highspy
 import numpy as np
 
 from optimizer.exact.column_generation import SMALLEST_SHARE, ColumnGeneration
-from optimizer.exact.highs import QuietHighs
+from optimizer.exact.highs import Programme, solve_integers
 
 MOST_COLUMNS = 3000
+MIP_GAP = 1e-4
 
 
 def choose_movers(generation: ColumnGeneration, limit: int, worse_than: float, time_limit_s: float) -> set[int]:
@@ -47,29 +47,20 @@ def choose_movers(generation: ColumnGeneration, limit: int, worse_than: float, t
         ]
     )
     values = np.concatenate([np.full(links, -1.0), value, np.ones(count), np.full(shares, -1.0), np.ones(choices)])
-    order = np.lexsort((variables, rows))
     row_count, variable_count = links + shares + 1, 1 + count + choices
-    programme = highspy.HighsLp()
-    programme.num_col_, programme.num_row_ = variable_count, row_count
-    programme.col_cost_ = np.concatenate([[1.0], np.zeros(variable_count - 1)])
-    programme.col_lower_ = np.zeros(variable_count)
-    programme.col_upper_ = np.concatenate([[worse_than], np.ones(variable_count - 1)])
-    programme.row_lower_ = np.full(row_count, -highspy.kHighsInf)
-    programme.row_upper_ = np.concatenate([-generation.key.load / problem.capacity, np.zeros(shares), [float(limit)]])
-    programme.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-    programme.a_matrix_.start_ = np.searchsorted(rows[order], np.arange(row_count + 1)).astype(np.int32)
-    programme.a_matrix_.index_ = variables[order].astype(np.int32)
-    programme.a_matrix_.value_ = values[order]
-    programme.integrality_ = [highspy.HighsVarType.kContinuous] * first_choice + [
-        highspy.HighsVarType.kInteger
-    ] * choices
-    highs = QuietHighs()  # type: ignore[no-untyped-call]
-    highs.setOptionValue("time_limit", time_limit_s)
-    highs.setOptionValue("mip_rel_gap", 1e-4)
-    highs.passModel(programme)
-    highs.run()
-    if highs.getInfo().primal_solution_status != int(highspy.SolutionStatus.kSolutionStatusFeasible):
+    programme = Programme(
+        cost=np.concatenate([[1.0], np.zeros(variable_count - 1)]),
+        lower=np.zeros(variable_count),
+        upper=np.concatenate([[worse_than], np.ones(variable_count - 1)]),
+        row_lower=np.full(row_count, -np.inf),
+        row_upper=np.concatenate([-generation.key.load / problem.capacity, np.zeros(shares), [float(limit)]]),
+        row=rows,
+        column=variables,
+        value=values,
+        whole=np.arange(variable_count) >= first_choice,
+    )
+    solution = solve_integers(programme, time_limit_s, MIP_GAP).solution
+    if solution is None:
         return set()
-    solution = np.array(highs.getSolution().col_value)
     moved = solution[1:first_choice] > SMALLEST_SHARE
     return set(movers[moved].tolist())

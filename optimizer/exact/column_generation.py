@@ -17,13 +17,15 @@ from optimizer.exact.key_routing import KeyRouting
 from optimizer.exact.pricing import PathPricing
 from optimizer.exact.restricted_master import MasterSolution, RestrictedMaster
 from optimizer.exact.single_paths import SinglePaths
-from topology_sync.values import FloatArray
+from topology_sync.values import FloatArray, IntArray
 
 TOLERANCE = 1e-6
 COLUMNS_PER_ROUND = 100
 START_ETAS = (30.0, 100.0, 300.0, 1000.0, 3000.0)
 SMALLEST_PROMISE = 1e-13
 SMALLEST_SHARE = 1e-7
+SHUNNED = 30.0  # how much dearer the links of known paths are where detours are wanted
+SMALLEST_ROOM = 1e-2
 TIE_PRICE = 1e-8  # of all prices together, spread over the links: of equal paths the short one is taken
 
 Split = dict[int, list[tuple[tuple[int, ...], float]]]
@@ -51,6 +53,7 @@ class ColumnGeneration:
         self.price: FloatArray = np.zeros(self.problem.link_count)
         self.rounds = 0
         self.freed: frozenset[int] = frozenset()
+        self.fixed: set[int] = set()
         self.left = self.change_limit
         self.start: SinglePaths | None = None
         self._master: RestrictedMaster | None = None
@@ -97,8 +100,12 @@ class ColumnGeneration:
         self.freed, self.left, self.bound = frozenset(demands), left, 0.0
 
     def fix(self, demand: int, fractions: dict[int, float]) -> None:
-        """Give the columns of ``demand`` these fractions (column: fraction) and its key routing the rest, for good."""
+        """Give the columns of ``demand`` these fractions (column: fraction) and its key routing the rest.
+
+        It gets no further columns; the bound stays one of routings that are free to choose.
+        """
         assert self._master is not None
+        self.fixed.add(demand)
         self._master.fix(demand, fractions)
 
     def solve_again(self) -> None:
@@ -137,21 +144,45 @@ class ColumnGeneration:
             fee = np.where(np.isin(demand, list(self.freed)), 0.0, solution.change_price)
             np.minimum.at(now, demand, problem.rate[demand] * self.columns.prices(solution.price) + fee)
         promise = now - pays
+        promise[list(self.fixed)] = 0.0
         chosen = np.argpartition(-promise, min(COLUMNS_PER_ROUND, len(promise) - 1))[:COLUMNS_PER_ROUND]
         chosen = chosen[promise[chosen] > SMALLEST_PROMISE]
         if not len(chosen):
             return False
-        pointer, links = self.pricing.paths(chosen)
+        return self._add_priced(chosen) > 0
+
+    def _add_priced(self, demands: IntArray) -> int:
+        """Add the cheapest paths found last of ``demands``; returns how many were new."""
+        pointer, links = self.pricing.paths(demands)
         before = len(self.columns)
-        for position, mover in enumerate(chosen.tolist()):
+        for position, mover in enumerate(demands.tolist()):
             self.columns.add(mover, tuple(links[pointer[position] : pointer[position + 1]].tolist()))
         added = np.arange(before, len(self.columns))
-        if not len(added):
-            return False
-        movers = np.array(self.columns.demand[before:])
-        assert self._master is not None
-        self._master.add(movers, *self.key.differences(problem, movers, *self.columns.flat(added)))
-        return True
+        if len(added):
+            movers = np.array(self.columns.demand[before:])
+            assert self._master is not None
+            self._master.add(movers, *self.key.differences(self.problem, movers, *self.columns.flat(added)))
+        return len(added)
+
+    def add_detours(self, demand: int, count: int) -> None:
+        """Add up to ``count`` paths of one demand that shun its present ones and full links; nothing takes them yet."""
+        capacity, load = self.problem.capacity, self.load()
+        room = np.maximum(self.value - load / capacity, 0.0) + SMALLEST_ROOM * self.value
+        weight = 1.0 / (capacity * room)
+        known = {tuple(self.key.links[self.key.pointer[demand] : self.key.pointer[demand + 1]].tolist())}
+        known |= {self.columns.links[column] for column in self.columns.of_demand(demand)}
+        for links in known:
+            weight[list(links)] *= SHUNNED
+        before = len(self.columns)
+        for _ in range(count):
+            self.pricing.price(weight)
+            found = tuple(self.pricing.paths(np.array([demand]))[1].tolist())
+            if found in known:
+                break
+            self._add_priced(np.array([demand]))
+            known.add(found)
+            weight[list(found)] *= SHUNNED
+        self.fraction = np.concatenate([self.fraction, np.zeros(len(self.columns) - before)])
 
     def load(self) -> FloatArray:
         """Load of every link by the last vertex, [links]."""

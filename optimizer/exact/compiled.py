@@ -1,32 +1,24 @@
-"""How the kernels of this package are compiled: as those of the packet simulator, in a cache of their own version.
-
-A kernel calls kernels of other files, and numba's cache alone would miss a change there; so the directory is named by
-the contents of all of them.
-"""
+"""How the kernels of this package are compiled: as those of the packet simulator, in a cache of their own version."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import numba
 
-import gnn_model.compiled  # noqa: F401  (points numba at a directory that only this user can write)
-
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
+from gnn_model.compiled import Parameters, Result, version_of
 
 
 def _directory() -> str | None:
-    """Where kernels are kept, None where no safe place is known."""
+    """Where kernels are kept, None where no safe place is known; named by the contents of all files with kernels."""
     config: Any = numba.config
     if not config.CACHE_DIR:
         return None
-    sources = sorted(Path(__file__).parent.glob("*.py"))
-    version = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
-    return str(Path(config.CACHE_DIR).parent / f"exact-{version}")
+    here = Path(__file__)
+    kernels = [path for path in here.parent.glob("*.py") if b"exact.compiled import" in path.read_bytes()]
+    return str(Path(config.CACHE_DIR).parent / f"exact-{version_of([here, *kernels])}")
 
 
 _DIRECTORY = _directory()

@@ -9,17 +9,17 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from optimizer.exact.balanced_start import balance, shortest_start
-from optimizer.exact.column_generation import SMALLEST_SHARE, TOLERANCE, ColumnGeneration, Split
+from optimizer.exact.column_generation import SMALLEST_SHARE, ColumnGeneration, Split
 from optimizer.exact.delay_pricing import DELAY_TOLERANCE_S, DelayBoundPricing, check_limits
 from optimizer.exact.fewer_changes import with_fewer_changes
 from optimizer.exact.flow_problem import FlowProblem, check_routable
 from optimizer.exact.key_routing import KeyRouting
+from optimizer.exact.large_demands import settle_large_demands, worth_settling
 from optimizer.exact.limited_changes import few_changes
 from optimizer.exact.pricing import PathPricing, ShortestPathPricing
 from optimizer.exact.quantisation import quantise_splits
 from optimizer.exact.single_path import improve_single_paths, widest_path_bound
 from optimizer.exact.single_paths import SinglePaths
-from optimizer.exact.small_networks import MOST_PATHS, prove_single_paths
 from topology_sync.errors import InputError
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
@@ -29,8 +29,10 @@ from topology_sync.values import BoolArray, FloatArray
 SPLIT_BALANCE_TIME_SHARE = 0.7  # of the time, at most, goes into the start of a search that may split
 BALANCE_TIME_SHARE = 0.6  # of the time of a single-path search, at most, goes into its start,
 BOUND_TIME_SHARE = 0.2  # and into its lower bound
-PROOF_AFTER = 0.3  # then small networks are given to a programme that proves their single-path optimum
-PROVEN = 1e-5
+PROOF_AFTER = 0.3  # then a programme settles where the large demands go, if that is worth it:
+FIRST_WHOLE, WHOLE_GROWTH = 20, 3  # so many of them first,
+SETTLING_TIME_SHARE = 0.6  # in this part of the time left,
+FITTING_TIME_SHARE = 0.75  # and the others are fitted around them until then
 ASSEMBLY_S_PER_DEMAND = 4e-6
 QUANTISATION_TIME_SHARE = 0.2
 SAME_SHARE = 1e-9
@@ -162,14 +164,23 @@ def _single_paths(problem: FlowProblem, limits: UtilisationLimits, began: float)
     assert generation.start is not None
     bound = max(generation.bound, widest_path_bound(problem, generation.bound))
     paths, shortest = generation.start, shortest_start(problem, _pricing(problem))
-    if problem.demand_count <= MOST_PATHS:
-        paths = improve_single_paths(problem, paths, bound, began + PROOF_AFTER * search_s, limits.seed, shortest)
-        if paths.max_utilisation(problem) > bound * (1.0 + TOLERANCE):
-            paths, bound = prove_single_paths(problem, paths, bound, began + search_s - time.monotonic())
-            if paths.max_utilisation(problem) <= bound * (1.0 + PROVEN):
-                return paths, bound, generation.bound
-    paths = improve_single_paths(problem, paths, bound, began + search_s, limits.seed + 1, shortest)
-    return paths, bound, generation.bound
+
+    def improve(paths: SinglePaths, until: float, seed: int) -> SinglePaths:
+        return improve_single_paths(problem, paths, bound, until, seed, shortest)
+
+    paths = improve(paths, began + PROOF_AFTER * search_s, limits.seed)
+    whole = FIRST_WHOLE
+    while worth_settling(problem, paths.max_utilisation(problem) / bound - 1.0, whole):
+        now = time.monotonic()
+        left_s = began + search_s - now
+        trial, bound, solved = settle_large_demands(problem, paths, bound, whole, SETTLING_TIME_SHARE * left_s)
+        if whole < problem.demand_count:
+            trial = improve(trial, now + FITTING_TIME_SHARE * left_s, limits.seed)
+        paths = min(paths, trial, key=lambda one: one.max_utilisation(problem))
+        if not solved or whole >= problem.demand_count:
+            break
+        whole *= WHOLE_GROWTH
+    return improve(paths, began + search_s, limits.seed + 1), bound, generation.bound
 
 
 def _near_present(

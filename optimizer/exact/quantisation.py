@@ -9,15 +9,23 @@ what rounding larger ones costs.
 
 from __future__ import annotations
 
+import itertools
 import time
+from dataclasses import dataclass
 
 import numpy as np
 
 from optimizer.exact.column_generation import SMALLEST_SHARE, ColumnGeneration
 from topology_sync.shares import DEFAULT_SLOTS, realisable_shares
+from topology_sync.values import FloatArray
 
 FURTHER_PATHS = 3
+LARGE = 0.2  # of the largest link; its table is so coarse that for such a demand further paths are sought
+TABLES = (16, 32, DEFAULT_SLOTS)
+MOST_ROUNDINGS = 500
+MOST_CHOICES = 12
 WORTH_CHOOSING = 1e-4  # a demand that is this much of the capacity of its narrowest link, per maximum utilisation
+WORTH_MORE_PATHS = 1e-5  # what fixing may cost before the other demands get further paths
 
 Fractions = dict[int, float]  # by column; what is missing to 1 stays on the key path
 
@@ -43,6 +51,7 @@ def quantise_splits(generation: ColumnGeneration, deadline: float = np.inf) -> N
             generation.fix(demand, best)
             fixed.add(demand)
         generation.solve_again()
+        generation.run(deadline, WORTH_MORE_PATHS)
 
 
 def _split(generation: ColumnGeneration) -> dict[int, Fractions]:
@@ -67,6 +76,9 @@ def _best(generation: ColumnGeneration, demand: int, parts: Fractions, nearest: 
 
     Tried from the one nearest to ``parts`` outwards, ``until`` time is up.
     """
+    spare = len(generation.columns.of_demand(demand)) - len(parts)
+    if spare < FURTHER_PATHS and generation.problem.rate[demand] > LARGE:
+        generation.add_detours(demand, FURTHER_PATHS - spare)
     best, best_value = nearest, np.inf
     choices = _choices(generation, demand, parts, nearest)
     for choice in sorted(choices, key=lambda choice: _distance(choice, parts)):
@@ -84,38 +96,75 @@ def _distance(one: Fractions, other: Fractions) -> float:
 
 
 def _choices(generation: ColumnGeneration, demand: int, parts: Fractions, nearest: Fractions) -> list[Fractions]:
-    """Realisable fractions near ``parts``; column -1 stands for the key path while they are made."""
+    """Realisable fractions near ``parts``, at most MOST_CHOICES of each table size: those with the lowest utilisation
+    while all other demands stay; column -1 stands for the key path while they are made.
+    """
     whole = {-1: max(1.0 - sum(parts.values()), 0.0), **parts}
-    spare = [
-        column for column in (-1, *generation.columns.of_demand(demand)) if whole.get(column, 0.0) <= SMALLEST_SHARE
-    ]
-    used = {column: part for column, part in whole.items() if part > SMALLEST_SHARE}
-    raw: list[dict[int, float]] = []
-    for slots in (16, 32, DEFAULT_SLOTS):
-        raw += _around(used, slots)
-    for column in spare[:FURTHER_PATHS]:
-        left = 1.0 - 1.0 / DEFAULT_SLOTS
-        for wanted in _around({other: part * left for other, part in used.items()}, DEFAULT_SLOTS, left):
-            raw.append({**wanted, column: 1.0 / DEFAULT_SLOTS})
+    columns = [-1, *generation.columns.of_demand(demand)]
+    used = [column for column in columns if whole.get(column, 0.0) > SMALLEST_SHARE]
+    spare = [column for column in columns if column not in used][:FURTHER_PATHS]
+    judge = _Judge(generation, demand, parts, columns)
     choices, known = [nearest], set()
-    for shares in raw:
-        realised = realisable_shares(list(shares.values()))
-        name = tuple(sorted(zip(shares, realised, strict=True)))
-        if name not in known and all(abs(a - b) < 1e-9 for a, b in zip(shares.values(), realised, strict=True)):
-            known.add(name)
-            choices.append({column: share for column, share in shares.items() if column >= 0})
+    for slots in TABLES:
+        found = _around([whole[column] for column in used], slots)
+        tables = [dict(zip(used, counts, strict=True)) for counts in found]
+        for further in spare:
+            found = _around([whole[column] * (1.0 - 1.0 / slots) for column in used], slots, slots - 1)
+            tables += [{**dict(zip(used, counts, strict=True)), further: 1} for counts in found]
+        fitting: list[tuple[float, Fractions]] = []
+        for table in tables:
+            shares = {column: count / slots for column, count in table.items() if count}
+            name = tuple(sorted(shares.items()))
+            if name not in known and realisable_shares(list(shares.values())) == tuple(shares.values()):
+                known.add(name)
+                choice = {column: share for column, share in shares.items() if column >= 0}
+                fitting.append((judge.utilisation(choice), choice))
+        fitting.sort(key=lambda entry: entry[0])
+        choices += [choice for _, choice in fitting[:MOST_CHOICES]]
     return choices
 
 
-def _around(parts: dict[int, float], slots: int, total: float = 1.0) -> list[dict[int, float]]:
-    """Multiples of 1/slots that sum to ``total``; the largest part takes what each rounding of the others leaves."""
-    largest = max(parts, key=lambda column: parts[column])
-    found: list[dict[int, float]] = [{}]
-    for column, part in parts.items():
-        if column != largest:
-            below = int(part * slots)
-            found = [{**entry, column: count / slots} for entry in found for count in (below, below + 1)]
-        if len(found) > 16:
-            return []
-    complete = [{**entry, largest: total - sum(entry.values())} for entry in found]
-    return [entry for entry in complete if entry[largest] > 0]
+@dataclass(eq=False)
+class _Judge:
+    """The maximum utilisation that choices for one demand give while all others stay as they are."""
+
+    generation: ColumnGeneration
+    demand: int
+    parts: Fractions
+    columns: list[int]
+
+    def __post_init__(self) -> None:
+        problem, found = (
+            self.generation.problem,
+            np.array([column for column in self.columns if column >= 0], dtype=int),
+        )
+        movers = np.full(len(found), self.demand)
+        start, index, value = self.generation.key.differences(problem, movers, *self.generation.columns.flat(found))
+        self._place = {column: position for position, column in enumerate(found.tolist())}
+        self._adds = np.zeros((len(found), problem.link_count))
+        self._adds[np.repeat(np.arange(len(found)), np.diff(start)), index] = value
+        self._others = self.generation.load() / problem.capacity - self._adds.T @ self._shares(self.parts)
+
+    def _shares(self, fractions: Fractions) -> FloatArray:
+        shares: FloatArray = np.zeros(len(self._place))
+        for column, share in fractions.items():
+            shares[self._place[column]] = share
+        return shares
+
+    def utilisation(self, fractions: Fractions) -> float:
+        return float(np.max(self._others + self._adds.T @ self._shares(fractions), initial=0.0))
+
+
+def _around(parts: list[float], slots: int, total: int | None = None) -> list[tuple[int, ...]]:
+    """Counts of slots that sum to ``total`` (all without): every part rounded down or up, MOST_ROUNDINGS at most."""
+    below = [int(part * slots + 1e-9) for part in parts]
+    up = (slots if total is None else total) - sum(below)
+    if not 0 <= up <= len(parts):
+        return []
+    order = sorted(
+        range(len(parts)), key=lambda place: below[place] - parts[place] * slots
+    )  # nearest to the next first
+    return [
+        tuple(count + (place in raised) for place, count in enumerate(below))
+        for raised in itertools.islice(itertools.combinations(order, up), MOST_ROUNDINGS)
+    ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gnn_model.figure_files import check_figure, save_figure
 from topology_sync.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def online(
     from optimizer.moving_traffic.recorded_series import read_series
     from optimizer.moving_traffic.replay import LastOptimum, OnlineController, replay
 
+    if plot is not None:
+        check_figure(plot)
     recorded = read_series(directory, series, own_tunnels=own_tunnels)
     total = len(recorded.matrices)
     if first >= total:
@@ -69,6 +72,26 @@ def online(
         typer.echo(json.dumps({"steps": [asdict(step) for step in steps]}, allow_nan=False))
     else:
         _show(series, steps)
+
+
+def draw_series(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write network and series to.")],
+    topology: Annotated[str, typer.Option(help="Scenario file or source, e.g. topohub:sndlib/nobel-germany.")],
+    series: Annotated[str, typer.Option(metavar="NAME", help="Name of the series.")] = "drawn",
+    count: Annotated[int, typer.Option(min=1, max=100_000, help="How many intervals, 96 a day.")] = 300,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the traffic.")] = 1,
+) -> None:
+    """Write a series for ``bench online``: gravity traffic with daily cycles, noise and bursts on any topology."""
+    from optimizer.moving_traffic.drawn_series import draw_matrices, write_series
+    from topology_sync.sources import load_scenario
+
+    if not series or Path(series).name != series:
+        raise InputError("--series", f"is {series!r}", "give the name of a file")
+    network = load_scenario(topology).topology
+    if network.node_count < 2 or not network.link_count:
+        raise InputError("--topology", "has no two nodes with a link between them", "choose another")
+    write_series(network, draw_matrices(network, count, seed), directory, series)
+    typer.echo(f"{count} matrices of {network.node_count} nodes written to {directory}")
 
 
 def summary(steps: Sequence[Step]) -> dict[str, Any]:
@@ -128,8 +151,6 @@ def _draw(file: Path, title: str, steps: Sequence[Step]) -> None:
         axes.grid(alpha=0.3)
     figure.tight_layout()
     try:
-        figure.savefig(file, metadata={"Date": None})
-    except (OSError, ValueError) as error:
-        raise InputError(str(file), f"cannot be written ({error})", "choose another file") from None
+        save_figure(figure, file)
     finally:
         pyplot.close(figure)

@@ -24,11 +24,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import highspy
 import numpy as np
-import scipy.sparse
 
-from optimizer.exact.highs import QuietHighs
+from optimizer.exact.highs import Programme, QuietHighs
 from optimizer.moving_traffic.outlook import Outlook
 from optimizer.moving_traffic.tunnels import TunnelSet
 from topology_sync.errors import UnavailableError
@@ -301,18 +299,16 @@ def _solve(
     cost: FloatArray, lower: FloatArray, upper: FloatArray, rows: _Rows, group: IntArray, groups: int, method: str
 ) -> _Solution:
     """Solve with the first ``len(group)`` variables summing to 1 in each of ``groups`` groups."""
-    row = np.concatenate([*rows.row, group + rows.count])
-    column = np.concatenate([*rows.column, np.arange(len(group))])
-    value = np.concatenate([*rows.value, np.ones(len(group))])
-    shape = (rows.count + groups, len(cost))
-    matrix = scipy.sparse.csc_array((value, (row, column)), shape=shape)
-    model = highspy.HighsLp()
-    model.num_row_, model.num_col_ = shape
-    model.col_cost_, model.col_lower_, model.col_upper_ = cost, lower, upper
-    model.row_lower_ = np.concatenate([np.full(rows.count, -np.inf), np.ones(groups)])
-    model.row_upper_ = np.concatenate([*rows.upper, np.ones(groups)])
-    model.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-    model.a_matrix_.start_, model.a_matrix_.index_, model.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
+    programme = Programme(
+        cost=cost,
+        lower=lower,
+        upper=upper,
+        row_lower=np.concatenate([np.full(rows.count, -np.inf), np.ones(groups)]),
+        row_upper=np.concatenate([*rows.upper, np.ones(groups)]),
+        row=np.concatenate([*rows.row, group + rows.count]),
+        column=np.concatenate([*rows.column, np.arange(len(group))]),
+        value=np.concatenate([*rows.value, np.ones(len(group))]),
+    )
     solver = QuietHighs()  # type: ignore[no-untyped-call]
     for name, setting in (
         ("solver", method),
@@ -321,7 +317,7 @@ def _solve(
         ("time_limit", SOLVER_TIME_S),
     ):
         solver.setOptionValue(name, setting)
-    solver.passModel(model)
+    programme.hand_over(solver)
     solver.run()
     found = solver.getSolution()
     primal, dual = (np.asarray(values, dtype=np.float64) for values in (found.col_value, found.row_dual))

@@ -3,7 +3,7 @@
 ``NAME.json`` (the only JSON file) has ``nodes`` with ``id`` and ``links`` with ``source``, ``target``, ``capacity``
 in bit/s; ``tunnels.txt`` (optional) a line ``s t: s-a-t,s-b-t`` per pair; ``SERIES.hist`` (or ``.hist.xz``) one matrix
 per line, nodes x nodes values row by row in the order of ``nodes``; ``SERIES.opt`` (optional) the best possible maximum
-utilisation of each line.
+utilisation of each line.  Or the form of ``cfr_rl_series``.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from optimizer.moving_traffic import cfr_rl_series
 from optimizer.moving_traffic.tunnels import TunnelSet
 from topology_sync.errors import ScenarioError
 from topology_sync.strict_json import printable_path
 from topology_sync.topology import Link, Topology
-from topology_sync.values import FloatArray
+from topology_sync.values import BoolArray, FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +38,13 @@ class RecordedSeries:
 
 def read_series(directory: Path, name: str, *, own_tunnels: bool = False) -> RecordedSeries:
     """Read a series; ``own_tunnels`` leaves ``tunnels.txt`` aside.  Raises ScenarioError with the place of a fault."""
-    topology, names = _read_topology(directory)
-    raw = _read_matrices(directory, name, topology.node_count)
+    if cfr_rl_series.is_kept_here(directory, name):
+        topology = cfr_rl_series.read_topology(directory / name)
+        raw = cfr_rl_series.BPS_PER_UNIT * _read_matrices(directory, f"{name}TM", topology.node_count, "")
+    else:
+        topology = _read_topology(directory)
+        raw = _read_matrices(directory, name, topology.node_count, ".hist")
+    names = topology.node_index
     file = directory / "tunnels.txt"
     carried = raw.reshape(len(raw), -1).max(axis=0) > 0
     pairs = [
@@ -51,17 +57,19 @@ def read_series(directory: Path, name: str, *, own_tunnels: bool = False) -> Rec
         tunnels = TunnelSet.of_paths(topology, _read_tunnels(file, topology, names))
     else:
         tunnels = TunnelSet.own(topology, pairs)
+    if not tunnels.pair_count:
+        raise ScenarioError(printable_path(str(directory)), "connects no two nodes", "give a network with links")
     covered = {(int(s), int(t)) for s, t in zip(tunnels.pair_source, tunnels.pair_target, strict=True)}
     for source, target in pairs:
         if carried[source * topology.node_count + target] and (source, target) not in covered:
             place = f"{printable_path(str(directory))}: {topology.node_names[source]}-{topology.node_names[target]}"
             raise ScenarioError(place, "has traffic but no tunnel", "give it one in tunnels.txt")
     column = tunnels.pair_source * topology.node_count + tunnels.pair_target
-    optimum = _read_optimum(directory / f"{name}.opt", len(raw))
-    return RecordedSeries(tunnels, raw[:, column], optimum)
+    matrices = raw[:, column]
+    return RecordedSeries(tunnels, matrices, _read_optimum(directory / f"{name}.opt", matrices.any(axis=1)))
 
 
-def _read_topology(directory: Path) -> tuple[Topology, dict[str, int]]:
+def _read_topology(directory: Path) -> Topology:
     shown = printable_path(str(directory))
     if not directory.is_dir():
         raise ScenarioError(shown, "is no directory", "give one with a network, tunnels and matrices")
@@ -75,15 +83,14 @@ def _read_topology(directory: Path) -> tuple[Topology, dict[str, int]]:
         links = [Link(str(link["source"]), str(link["target"]), float(link["capacity"])) for link in data["links"]]
         if not data.get("directed", True):
             links += [Link(link.target, link.source, link.capacity_bps) for link in links]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ScenarioError(
             place, f"is no network ({type(error).__name__}: {error})", "give nodes with id and links with capacity"
         ) from None
     try:
-        topology = Topology.from_links(names, links)
+        return Topology.from_links(names, links)
     except ScenarioError as error:
         raise error.within(place) from None
-    return topology, topology.node_index
 
 
 def _read_tunnels(
@@ -108,8 +115,8 @@ def _read_tunnels(
     return {pair: list(dict.fromkeys(tunnels)) for pair, tunnels in paths.items()}
 
 
-def _read_matrices(directory: Path, name: str, nodes: int) -> FloatArray:
-    plain, packed = directory / f"{name}.hist", directory / f"{name}.hist.xz"
+def _read_matrices(directory: Path, name: str, nodes: int, ending: str) -> FloatArray:
+    plain, packed = directory / f"{name}{ending}", directory / f"{name}{ending}.xz"
     file = plain if plain.is_file() else packed
     if not file.is_file() or Path(name).name != name:
         known = sorted({path.name.split(".hist")[0] for path in directory.glob("*.hist*")})
@@ -131,7 +138,8 @@ def _read_matrices(directory: Path, name: str, nodes: int) -> FloatArray:
     return np.stack(rows)
 
 
-def _read_optimum(file: Path, count: int) -> FloatArray | None:
+def _read_optimum(file: Path, carries: BoolArray) -> FloatArray | None:
+    """One per matrix, above 0 for those that carry traffic, ``carries`` [intervals]."""
     if not file.is_file():
         return None
     place = printable_path(str(file))
@@ -139,7 +147,8 @@ def _read_optimum(file: Path, count: int) -> FloatArray | None:
         values = np.array([float(line) for line in _lines(file) if line.strip()])
     except ValueError:
         raise ScenarioError(place, "is no column of numbers", "write one optimum per line") from None
-    if len(values) < count or not (values[:count] > 0).all():
+    count = len(carries)
+    if len(values) < count or not ((values[:count] > 0) | ~carries & (values[:count] == 0)).all():
         raise ScenarioError(place, f"has no optimum above 0 for each of {count} matrices", "write one per line")
     return values[:count]
 

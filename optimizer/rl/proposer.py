@@ -41,13 +41,15 @@ class TurnSettings:
     """How policy and local search share the time.
 
     A first greedy episode, later up to ``episodes`` side by side, as many as ``STEPS`` moves leave time for; a turn of
-    the policy ends after ``policy_part`` of the time, one of the search after ``search_part``.  ``finish`` False leaves
-    the local search out: what the policy reaches alone.
+    the policy ends after ``policy_part`` of the time, one of the search after ``search_part``; where any number of
+    demands may change the first one, which begins at the balanced routing, only after ``opening_part``.  ``finish``
+    False leaves the local search out: what the policy reaches alone.
     """
 
     episodes: int = 6
     policy_part: float = 0.3
     search_part: float = 0.15
+    opening_part: float = 0.5
     finish: bool = True
 
 
@@ -129,7 +131,9 @@ class _PolicySearch:
         generator = torch.Generator().manual_seed(self.limits.seed % LARGEST_TORCH_SEED)
         turn_s = self.turns.search_part * self.limits.time_s
         if self.turns.finish:
-            self._descend(self.routing, turn_s, self.limits.from_balanced)
+            balanced = self.limits.from_balanced
+            part = self.turns.opening_part if balanced and self.limits.max_changes is None else self.turns.search_part
+            self._descend(self.routing, part * self.limits.time_s, balanced)
         while self.score.violation > 0 and time.monotonic() < self.deadline:
             before = self.score
             far = self._propose(generator)

@@ -6,24 +6,37 @@ import contextlib
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 VERSION = 4
 HELLO, ERROR, ECHO_REQUEST, ECHO_REPLY, FEATURES_REQUEST, FEATURES_REPLY = 0, 1, 2, 3, 5, 6
 PACKET_IN, PORT_STATUS, PACKET_OUT, FLOW_MOD, GROUP_MOD, MULTIPART_REQUEST, MULTIPART_REPLY = 10, 12, 13, 14, 15, 18, 19
 BARRIER_REQUEST, BARRIER_REPLY = 20, 21
 PORT_DESCRIPTION = 13
+BAD_ACTION, BAD_TYPE = 2, 0
 NO_BUFFER = 0xFFFFFFFF
 
 
 class FakeSwitch:
-    """One connection.  ``deaf`` makes it stop reading after the handshake; ``mute`` makes it swallow barriers."""
+    """One connection.  ``deaf`` makes it stop reading after the handshake; ``mute`` makes it swallow barriers.
 
-    def __init__(self, port: int, dpid: int, ports: int = 2, deaf: bool = False, mute: bool = False) -> None:
+    ``refuses`` tells of the body of a flow_mod whether it is answered with an error.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        dpid: int,
+        ports: int = 2,
+        deaf: bool = False,
+        mute: bool = False,
+        refuses: Callable[[bytes], bool] = lambda body: False,
+    ) -> None:
         self.dpid = dpid
         self.ports = ports
         self.deaf = deaf
         self.mute = mute
+        self.refuses = refuses
         self.received: list[tuple[int, bytes]] = []
         self.closed = threading.Event()
         self._lock = threading.Lock()
@@ -80,6 +93,9 @@ class FakeSwitch:
             self._send(ECHO_REPLY, xid, body)
         elif kind == FEATURES_REQUEST:
             self._send(FEATURES_REPLY, xid, struct.pack("!QIBBxxII", self.dpid, 0, 254, 0, 0x4F, 0))
+        elif kind == FLOW_MOD and self.refuses(body):
+            head = struct.pack("!BBHI", VERSION, kind, 8 + len(body), xid)
+            self._send(ERROR, xid, struct.pack("!HH", BAD_ACTION, BAD_TYPE) + head + body[:56])
         elif kind == BARRIER_REQUEST and not self.mute:
             self._send(BARRIER_REPLY, xid, b"")
         elif kind == MULTIPART_REQUEST:

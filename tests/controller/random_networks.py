@@ -25,6 +25,7 @@ from controller.intent import (
     with_protection,
 )
 from controller.labels import Hop, LabelTable
+from controller.rules import ETHERTYPE_ARP
 from controller.simulated_network import Packet, SimulatedNetwork, Trace, trace
 from controller.update_steps import AddFlow, DeleteFlow, Message, Stage
 
@@ -291,6 +292,8 @@ class Watcher:
         if not isinstance(message, AddFlow | DeleteFlow):
             return True
         match, table = message.flow.match, message.flow.table
+        if match.eth_type == ETHERTYPE_ARP:
+            return False
         if match.mpls_label is not None:
             return match.mpls_label in self.labels[visit]
         if table < 2 and visit[0] != dpid:

@@ -53,7 +53,7 @@ def as_description(group: GroupRule) -> Any:
 @nets.searched(15)
 def test_every_compiled_rule_comes_back_equal(drawn: Any) -> None:
     sample, _ = drawn
-    for rules in compile_rules(sample.intent).values():
+    for rules in compile_rules(sample.intent, frozenset(sample.intent.switches)).values():
         for rule in rules.flows.values():
             flags = ofproto.OFPFF_SEND_FLOW_REM if rule.send_removed else 0
             entry = FlowEntry.parser(as_statistics(rule, (rule.cookie, flags)), 0)
@@ -99,6 +99,8 @@ def apply(action: Any) -> list[Any]:
         {"instructions": [parser.OFPInstructionMeter(1)]},
         {"instructions": apply(parser.OFPActionOutput(ofproto.OFPP_CONTROLLER, 128))},
         {"instructions": apply(parser.OFPActionPopVlan())},
+        {"instructions": apply(parser.OFPActionSetField(vlan_vid=5))},
+        {"instructions": apply(parser.NXActionRegMove(src_field="arp_sha", dst_field="arp_tha", n_bits=24))},
     ],
 )
 def test_rules_of_another_make_are_told_apart(change: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -25,6 +26,7 @@ import pytest
 from controller.packets import ARP_REPLY, ARP_REQUEST, BROADCAST, Arp, decode_arp, encode_arp
 from controller.settings import ControllerSettings, TrafficClass
 from tests.controller.fake_switch import FLOW_MOD, GROUP_MOD, FakeSwitch
+from topology_sync.probes import PROBE_TARGET
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STATIC_FLOWS = 4
@@ -258,9 +260,58 @@ def test_switch_gets_its_rules_and_hosts_get_answers(api: httpx.Client, settings
     assert (answer.sender_mac, answer.sender_ip, answer.target_mac) == (second[0], second[1], first[0])
     hosts = eventually(lambda: [h for h in api.get("/api/v1/state").json()["hosts"] if h["node"] == "s17"] or None)
     assert {(host["ip"], host["port"]) for host in hosts} == {("10.9.0.1", 1), ("10.9.0.2", 2)}
+    third = ("02:00:00:00:00:03", "10.9.0.3")
+    for port, (sender, target) in ((2, (third, second)), (1, (first, second))):
+        switch.packet_in(port, encode_arp(Arp(ARP_REQUEST, *sender, "00:00:00:00:00:00", target[1]), BROADCAST))
+    eventually(lambda: len(arps(ARP_REPLY)) == 2)
+    assert third[0] not in {message.target_mac for message in arps(ARP_REPLY)}, "the second host answers there itself"
     switch.packet_in(3, encode_arp(Arp(ARP_REQUEST, *first, "00:00:00:00:00:00", first[1]), BROADCAST))
     eventually(lambda: any(h["ip"] == first[1] and h["port"] == 3 for h in api.get("/api/v1/state").json()["hosts"]))
     switch.close()
+
+
+NICIRA = (0x00002320).to_bytes(4, "big")
+
+
+@pytest.mark.parametrize(
+    ("dpid", "refuses"),
+    [
+        (18, lambda body: NICIRA in body),
+        (19, lambda body: NICIRA in body and PROBE_TARGET not in body),  # the trial passes, then the table is full
+    ],
+)
+def test_a_switch_that_cannot_answer_arp_is_served_all_the_same(
+    api: httpx.Client, settings: ControllerSettings, dpid: int, refuses: Callable[[bytes], bool]
+) -> None:
+    """It gets all other rules, people are told in one line, and the controller answers."""
+    switch = FakeSwitch(settings.openflow_port, dpid, ports=2, refuses=refuses)
+    eventually(lambda: switch.count(FLOW_MOD) >= STATIC_FLOWS)
+    first, second = ("02:00:00:00:01:01", f"10.{dpid}.0.1"), ("02:00:00:00:01:02", f"10.{dpid}.0.2")
+    for port, (mac, ip) in enumerate((first, second), start=1):
+        switch.packet_in(port, encode_arp(Arp(ARP_REQUEST, mac, ip, "00:00:00:00:00:00", ip), BROADCAST))
+    eventually(lambda: sum(host["node"] == f"s{dpid}" for host in api.get("/api/v1/state").json()["hosts"]) == 2)
+
+    def refusals() -> int:
+        told = [entry["detail"] for entry in api.get("/api/v1/events").json()["events"]]
+        return sum(f"{dpid:#x} refuses rules that answer ARP" in detail for detail in told)
+
+    def leads_to(ip: str) -> bool:
+        rules = api.get("/api/v1/rules").json().get(f"s{dpid}", {"flows": []})
+        return sum(flow["match"].get("ipv4_dst", [""])[0] == ip for flow in rules["flows"]) == 2
+
+    eventually(lambda: refusals() and leads_to(first[1]) and leads_to(second[1]), 15)
+    switch.packet_in(1, encode_arp(Arp(ARP_REQUEST, *first, "00:00:00:00:00:00", second[1]), BROADCAST))
+    eventually(lambda: any(message == second[0] for message in answering_macs(switch)))
+    assert refusals() == 1
+    transactions = api.get("/api/v1/transactions").json()["transactions"]
+    assert all(report["ok"] for report in transactions)
+    switch.close()
+
+
+def answering_macs(switch: FakeSwitch) -> list[str]:
+    """The MACs that ARP replies of the controller told."""
+    found = [decode_arp(frame) for frame in switch.packet_outs()]
+    return [message.sender_mac for message in found if message is not None and message.operation == ARP_REPLY]
 
 
 def test_deaf_and_mute_switches_hold_up_nobody(api: httpx.Client, settings: ControllerSettings) -> None:
@@ -294,6 +345,41 @@ def test_garbage_on_the_wire_costs_only_its_own_connection(api: httpx.Client, se
     assert not healthy.closed.is_set()
     healthy.close()
     noisy.close()
+
+
+def test_garbage_at_the_api_is_answered_or_dropped(
+    api: httpx.Client, settings: ControllerSettings, place: Path
+) -> None:
+    for noise in (b"\x00\xff" * 1000 + b"\r\n\r\n", b"GET /" + b"a" * 100_000, b"GET / HTTP/9.9\r\n\r\n", b""):
+        with socket.socket(socket.AF_UNIX) as stranger:
+            stranger.connect(str(settings.api_socket))
+            stranger.sendall(noise)
+            stranger.shutdown(socket.SHUT_WR)
+            stranger.settimeout(5)
+            with contextlib.suppress(ConnectionError):
+                stranger.recv(4096)
+    assert api.get("/healthz").json()["ok"] is True
+    assert "Traceback" not in (place / "log").read_text()
+
+
+def test_a_flood_of_connections_ends_without_the_controller(
+    api: httpx.Client, settings: ControllerSettings, process: subprocess.Popen[str]
+) -> None:
+    """Files run out while strangers hold connections; once they have gone, switches are served again."""
+    usual = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+    used = len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (used + 8, usual[1]))
+    try:
+        with contextlib.ExitStack() as stack:
+            for _ in range(30):
+                stack.enter_context(socket.create_connection(("127.0.0.1", settings.openflow_port), 5))
+            time.sleep(0.5)
+    finally:
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, usual)
+    switch = FakeSwitch(settings.openflow_port, 33)
+    eventually(lambda: switch.count(FLOW_MOD) >= STATIC_FLOWS)
+    assert api.get("/healthz").json()["ok"] is True
+    switch.close()
 
 
 def test_events_are_told_as_they_happen(api: httpx.Client, settings: ControllerSettings) -> None:

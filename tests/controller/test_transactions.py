@@ -55,6 +55,10 @@ class SimulatedSwitches:
         self.seen: list[tuple[nets.Visit, nets.Endings]] = []
 
     @property
+    def answering(self) -> frozenset[int]:
+        return frozenset(self.network.switches)
+
+    @property
     def connected(self) -> tuple[int, ...]:
         return tuple(self.rules)
 
@@ -101,6 +105,11 @@ def transactions(directory: Path, switches: Any, fate: Fate | None = None) -> Tr
     return Transactions(store.read(), store, switches, dict, lambda: 1, 1.0, Metrics(), Journal())
 
 
+def desired(intent: NetworkIntent) -> dict[int, RuleSet]:
+    """The rules of an intent where every switch answers ARP."""
+    return compile_rules(intent, frozenset(intent.switches))
+
+
 def started(directory: Path, sample: nets.Sample) -> tuple[nets.SimulatedNetwork, Transactions, SimulatedSwitches]:
     """A network that has the sample's rules."""
     network = sample.network()
@@ -109,7 +118,7 @@ def started(directory: Path, sample: nets.Sample) -> tuple[nets.SimulatedNetwork
     report = running.run_own(lambda intent, labels: (sample.intent, sample.labels))
     assert report is not None
     assert report.ok, report
-    assert network.installed == compile_rules(sample.intent)
+    assert network.installed == desired(sample.intent)
     return network, running, switches
 
 
@@ -145,7 +154,7 @@ def test_plan_goes_through_all_stages_and_gives_labels_back(directory: Path) -> 
     assert list(report.stage_s) == ["compile", "prepare", "flip", "drain", "clean"]
     assert report.started_s <= report.flipped_s <= report.finished_s
     assert report.routing_version == 2
-    assert switches.network.installed == compile_rules(after.intent)
+    assert switches.network.installed == desired(after.intent)
     assert running.labels == after.intent.labels()
     assert running.reports[0] == report
     assert upkept(running) == []
@@ -199,7 +208,7 @@ def test_rules_of_an_unreachable_ingress_are_kept_for_its_packets(directory: Pat
         assert nets.endings(nets.trace(network, gone, 99, visit[1])) == nets.promised(sample.intent, visit)
     switches.rules[gone] = lost
     upkept(running)
-    assert network.installed == compile_rules(after.intent)
+    assert network.installed == desired(after.intent)
     assert running.labels == after.intent.labels()
 
 
@@ -242,7 +251,7 @@ def test_death_at_any_moment_converges_without_mixing_paths(drawn: Any, steps: i
         assert running.intent in (sample.intent, after.intent)
         upkept(running)
         assert_old_or_new(reborn, sample.intent, after.intent)
-        assert network.installed == compile_rules(running.intent)
+        assert network.installed == desired(running.intent)
         assert running.labels == running.intent.labels()
 
 

@@ -120,6 +120,21 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert done.stderr == b""
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "deploy.cli", "check-config", "--schema"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    line = "routewright: output: No space left on device; make room or write elsewhere\n"
+    assert (done.returncode, done.stderr) == (1, line)
+
+
 def test_ctrl_c_exits_130_without_traceback() -> None:
     code = (
         "import sys, time, typer\nfrom deploy import cli\napp = typer.Typer()\napp.callback()(lambda: None)\n"

@@ -110,6 +110,7 @@ def test_the_network_section_reaches_the_controller(tmp_path: Path) -> None:
         "transmission_delay": False,
     }
     data["telemetry"] = {"poll_s": 0.5, "window_s": 4, "probes_per_s": 50}
+    data["southbound"] = {"audit_period_s": 90}
     path = tmp_path / "demo.yaml"
     path.write_text(json.dumps(data))
     configuration = read_configuration(path)
@@ -120,6 +121,7 @@ def test_the_network_section_reaches_the_controller(tmp_path: Path) -> None:
     assert (settings.default_capacity_bps, settings.default_queue_packets) == (2.5e6, 8)
     assert settings.hosts == (StaticHost("10.1.0.0/16", "02:00:00:00:00:0a", "a", 3),)
     assert (settings.poll_period_s, settings.window_s, settings.probes_per_s) == (0.5, 4, 50)
+    assert settings.audit_period_s == 90
     assert configuration.optimizer_settings(tmp_path).transmission_delay is False
     (tmp_path / "inventory.json").write_text("{")
     with pytest.raises(ConfigurationError, match=r"demo\.yaml: network\.inventory: .*inventory\.json: line 1 column 2"):
@@ -211,6 +213,7 @@ BAD: list[tuple[tuple[Any, ...], Any, str]] = [
     (("southbound", "listen"), "127.0.0.1", "southbound.listen: '127.0.0.1' has no port from 1 to 65535"),
     (("southbound", "listen"), "127.0.0.1:8080", "api.listen: is the address of southbound.listen too"),
     (("southbound", "api_socket"), "/x" * 60, "southbound.api_socket: the path has more than 107 bytes"),
+    (("southbound", "audit_period_s"), 0, "southbound.audit_period_s: is 0; it should be greater than or equal to 1"),
     (("api", "listen"), "0.0.0.0:8080", "api.token_file: is missing, and '0.0.0.0' can be reached by others"),
     (("api", "token_file"), "/nonexistent", "api.token_file: /nonexistent cannot be read (No such file or directory)"),
     (("maintenance", "links"), ["ab"], "maintenance.links[0]: is 'ab'; give \"A:B\""),

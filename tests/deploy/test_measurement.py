@@ -8,10 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from deploy.testbed.measurement.arp_watch import ArpLog
 from deploy.testbed.measurement.failover import FAST_S, LOOK_S, START_S, TRIAL_S, _cables, _flows, _outage_s
 from deploy.testbed.measurement.label_sniffer import RECORD_TYPE, read_sightings, record_of
+from deploy.testbed.measurement.process_death import askings_of
 from deploy.testbed.measurement.update_safety import mixed_paths
 from deploy.testbed.statistics import PacketTable
+from deploy.testbed.traffic_plan import HostEntry, RateStep, TrafficDemand, TrafficJob, make_schedule
 from deploy.testbed.traffic_sender import HEADER, MAGIC
 from topology_sync.topology import Link, Topology
 from topology_sync.values import bool_array, float_array, int_array
@@ -114,3 +117,43 @@ def test_each_trial_has_a_flow_each_way_that_is_fast_while_its_cable_breaks():
     slow, fast, none = (step.rate_bps for step in forth.steps)
     assert none == 0 < slow < fast
     assert LOOK_S < TRIAL_S, "over before the next one"
+
+
+SECOND_NS = 1_000_000_000
+
+
+def test_a_question_without_an_answer_within_a_second_is_counted_as_such():
+    log = ArpLog(
+        {("a", "10.0.0.2"): (1 * SECOND_NS, 5 * SECOND_NS, 9 * SECOND_NS), ("a", "10.0.0.3"): (2 * SECOND_NS,)},
+        {("a", "10.0.0.2"): (SECOND_NS + 1000, 8 * SECOND_NS)},
+    )
+    assert log.unanswered(0, 10 * SECOND_NS) == (4, 3)
+    assert log.unanswered(0, 2 * SECOND_NS) == (1, 0)
+
+
+def test_a_packet_waits_while_the_last_word_about_its_target_is_a_question():
+    asking = ("a", "10.0.0.2")
+    log = ArpLog({asking: (10, 50)}, {asking: (12, 90)})
+    at_ns = int_array([5, 11, 20, 60, 95])
+    assert log.waiting([asking] * 5, at_ns).tolist() == [False, True, False, True, False]
+    assert log.waiting([("b", "10.0.0.2")], int_array([60])).tolist() == [False]
+
+
+def test_a_lost_packet_is_traced_to_the_address_that_its_host_asked_for(tmp_path):
+    """Which of its addresses a packet goes to is the schedule's choice; the job tells who they are."""
+    hosts = [HostEntry(node, 1, (f"10.0.{n}.1", f"10.0.{n}.2")) for n, node in enumerate("abc")]
+    demands = [
+        TrafficDemand(source, target, "default", 0, (RateStep(0.0, 40_000.0),), 1000.0)
+        for source, target in (("a", "b"), ("c", "a"))
+    ]
+    schedule = make_schedule(demands, 3.0, 4, 1)
+    job = TrafficJob.for_demands(hosts, demands, tmp_path)
+    places = np.arange(0, schedule.packet_count, 7)
+    found = askings_of(job, schedule, int_array(schedule.demand[places]), int_array(schedule.sequence[places]))
+    nodes = [("a", 1), ("c", 0)]
+    expected = [
+        (nodes[demand][0], f"10.0.{nodes[demand][1]}.{1 + flow // 2}")
+        for demand, flow in zip(schedule.demand[places], schedule.flow[places], strict=True)
+    ]
+    assert found == expected
+    assert len(set(found)) == 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -190,3 +191,31 @@ def test_the_summary_says_the_same_to_people(scenario: TestbedScenario) -> None:
     text.truncate(0)
     print_summary(report, Console(file=text, width=160))
     assert "Every promise is kept" not in text.getvalue()
+
+
+def test_weights_that_changed_stand_beside_routes_and_all_demands_answer_for_them(scenario: TestbedScenario) -> None:
+    entry = decision(scenario, scenario.hot)
+    names = scenario.base.topology.node_names
+    entry["plan"] |= {"routes": [], "nodes": [{"id": name} for name in names]}
+    entry["transaction"]["queue_changes"] = 126
+    bystander = next(index for index in range(len(scenario.demands)) if index not in scenario.hot)
+    table = packets(scenario, {scenario.hot[0]: FLIP}, ((bystander, FLIP),))
+
+    def rows(*weights: float) -> list[dict[str, Any]]:
+        queues = {"voice": 0, "default": 1}
+        return [{"id": name, "scheduler": "wfq", "weights": list(weights), "class_queues": queues} for name in names]
+
+    def built(**queues: list[dict[str, Any]]) -> dict[str, Any]:
+        return build_report(scenario, table, TIMELINE, [entry], replace(EXTRAS, queues=queues))
+
+    report = built(before=rows(1, 9), after=rows(1, 1))
+    assert report["ok"]
+    assert report["queues"] == {"before": rows(1, 9), "after": rows(1, 1)}
+    assert (report["update"]["queue_changes"], report["update"]["demands_moved"]) == (126, 0)
+    assert report["update"]["packets_lost"] == 1
+    assert not built(before=rows(1, 9), after=rows(1, 9))["ok"]
+    text = io.StringIO()
+    print_summary(report, Console(file=text, width=160))
+    assert f"Weights of queues of {len(names)} switches were changed" in text.getvalue()
+    assert "voice 10%, default 90%" in text.getvalue()
+    assert "voice 50%, default 50%" in text.getvalue()

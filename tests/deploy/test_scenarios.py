@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -61,7 +62,25 @@ def test_failure_leaves_ways_around_the_broken_cable(seed: int) -> None:
     assert scenario.failed_link not in after
 
 
-@pytest.mark.parametrize("kind", ["hotspot", "failure", "steady"])
+@pytest.mark.parametrize("seed", [3, 5])
+def test_queues_break_promises_that_paths_cannot_keep_and_weights_can(seed: int) -> None:
+    scenario = drawn("queues", seed)
+    assert missed(scenario.base) == set()
+    assert missed(scenario.stressed) - {"default"}
+    table = goal_table(scenario.stressed.traffic, class_goals(scenario.stressed.sla))
+    topology = scenario.stressed.topology
+    candidates = CandidatePaths(topology, UsableLinks.all_of(topology))
+    left = {}
+    for weights in (False, True):
+        limits = SearchLimits(time_s=1.5, max_changes=20, queue_weights=weights)
+        found = search(scenario.stressed, table, AnalyticPredictor(), candidates, limits)
+        topology = scenario.stressed.topology.with_schedulers(dict(enumerate(found.schedulers)))
+        left[weights] = missed(replace(scenario.stressed, topology=topology, routing=found.routing))
+    assert left[False]
+    assert left[True] == set()
+
+
+@pytest.mark.parametrize("kind", ["hotspot", "failure", "steady", "queues"])
 def test_the_emulator_can_carry_it(kind: Kind) -> None:
     scenario = drawn(kind, 1)
     assert scenario.emulator_load_ratio == max(

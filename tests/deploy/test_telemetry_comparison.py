@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from deploy.testbed.measurement.arp_watch import ArpLog
 from deploy.testbed.measurement.process_death import VICTIMS
 from deploy.testbed.measurement.process_death import figures as death_figures
 from deploy.testbed.measurement.telemetry_comparison import (
@@ -12,6 +13,7 @@ from deploy.testbed.measurement.telemetry_comparison import (
     PACKETS_FOR_P99_TO_20_PERCENT,
     compare,
     figures,
+    receivers_interval_s,
 )
 from deploy.testbed.statistics import PacketTable
 from topology_sync.network_state import DemandMeasurements, LinkMeasurements, NetworkState
@@ -119,7 +121,33 @@ def test_percentiles_are_only_compared_where_receivers_have_one() -> None:
     assert shown["delay_p99_within_20_percent_or_2_ms_ratio"] == 0.5
     assert shown["delay_p99_of_450_packets_within_20_percent_or_2_ms_ratio"] == 0.5
     assert found.delay_in_doubt[0]
+    assert found.delay_compatible[0]
     assert not far.delay_in_doubt[0]
+    assert not far.delay_compatible[0]
+    assert shown["delay_p99_goal_overlaps_receivers_interval_ratio"] == 0.5
+
+
+@pytest.mark.parametrize("count", [200, 450])
+def test_the_receivers_interval_holds_the_true_percentile_nineteen_times_of_twenty(count: int) -> None:
+    """400 receivers of exponential delays of mean 1; below 368 packets no upper bound is claimed."""
+    demands = 400
+    delay_s = np.random.default_rng(5).exponential(size=demands * count)
+    number = np.arange(demands * count)
+    zeros = int_array(np.zeros(len(number), dtype=np.int64))
+    table = PacketTable(
+        demand=int_array(number % demands),
+        sequence=int_array(number // demands),
+        sent_ns=zeros,
+        frame_bits=zeros,
+        delay_s=float_array(delay_s),
+        copies=zeros,
+        arrival_rank=zeros,
+        overtaken=bool_array(np.zeros(len(number), dtype=np.bool_)),
+    )
+    low_s, high_s = receivers_interval_s(table, demands)
+    inside = (low_s <= np.log(100)) & (np.log(100) <= high_s)
+    assert 0.93 <= inside.mean() <= 0.99
+    assert np.isinf(high_s).all() == (count < 368)
 
 
 def test_a_demand_that_the_snapshot_lacks_is_not_compared() -> None:
@@ -141,11 +169,11 @@ def test_kills_are_summed_by_victim_and_lost_packets_belong_to_their_kill() -> N
         }
         for number, (victim, start_s) in enumerate(zip(VICTIMS, (0, 10, 20), strict=True))
     ]
-    shown = death_figures(rows, table)
+    shown = death_figures(rows, table, ArpLog({}, {}))
     assert shown["flow_mods_after_restart"] == dict(zip(VICTIMS, (0, 1, 2), strict=True))
     assert shown["flow_mods_of_new_decisions"] == 15
     assert [row["packets_lost"] for row in shown["rows"]] == [0, 0, 50]
     assert (shown["packets_sent"], shown["packets_lost"], shown["packets_duplicated"]) == (1500, 50, 0)
     assert not shown["ok"]
-    clean = death_figures([{**row, "flow_mods": 0} for row in rows], packets((50.0,)))
+    clean = death_figures([{**row, "flow_mods": 0} for row in rows], packets((50.0,)), ArpLog({}, {}))
     assert clean["ok"]

@@ -11,7 +11,7 @@ import numpy as np
 from deploy.configuration import read_configuration
 from deploy.testbed.base_traffic import CAPACITY_BPS, CLASSES, QUEUE_PACKETS
 from deploy.testbed.emulated_network import host_addresses, paired_links
-from deploy.testbed.link_shaping import ShapedInterface, shaping_commands
+from deploy.testbed.link_shaping import ShapedInterface, line_commands, queue_commands, shaping_commands
 from deploy.testbed.operator_files import write_operator_files
 from deploy.testbed.outage import outage
 from deploy.testbed.run_directory import PREFIX, RunDirectory, remove_stale
@@ -40,6 +40,36 @@ def test_shaping_has_a_bucket_smaller_than_any_packet_and_the_stated_queue() -> 
     assert "rate 2000000bit burst 25 cburst 25" in script
     assert "pfifo limit 50" in script
     assert "protocol 0x88cc" in script  # LLDP does not wait behind data
+
+
+def test_packets_are_told_apart_by_label_and_by_dscp_where_there_is_none() -> None:
+    script = queue_commands("s1-eth2", 50, [(46,), (34, 36), ()]).splitlines()
+    assert "filter add dev s1-eth2 parent 1: protocol mpls_uc prio 2 u32 match u8 0x04 0x0e at 2 classid 1:3" in script
+    assert "filter add dev s1-eth2 parent 1: protocol ip prio 3 u32 match u8 0xb8 0xfc at 1 classid 1:1" in script
+    assert "filter add dev s1-eth2 parent 1: protocol ip prio 3 u32 match u8 0x90 0xfc at 1 classid 1:2" in script
+    assert script[-1] == "filter add dev s1-eth2 parent 1: protocol all prio 4 u32 match u32 0 0 classid 1:3"
+    assert sum("pfifo limit 50" in line for line in script) == 3
+    assert not any(
+        "htb rate" in line and "1:f100" not in line for line in script
+    )  # classes are Open vSwitch's business
+
+
+def test_the_line_behind_queues_is_a_little_faster_than_they_are_together() -> None:
+    script = line_commands(ShapedInterface("s2-line3", 2e6, 50), "s1-line2")
+    assert "htb rate 2040000bit burst 26" in script
+    assert "filter replace dev s1-line2 parent ffff:" in script
+    assert "redirect dev s2-line3" in script
+
+
+def test_the_operators_file_of_a_run_with_queues_asks_for_them(tmp_path: Path) -> None:
+    scenario = make_scenario("queues", NSFNET, load_scenario(NSFNET), 4)
+    assert scenario.queues is not None
+    assert set(scenario.base.topology.schedulers) == {scenario.queues.scheduler()}
+    file = write_operator_files(tmp_path, scenario, 6653, 18080, ovsdb="unix:/run/db.sock")
+    configuration = read_configuration(file)
+    assert configuration.controller_settings().queues == scenario.queues
+    assert configuration.controller_settings().ovsdb == "unix:/run/db.sock"
+    assert configuration.optimizer_settings().queues == scenario.queues
 
 
 def test_operators_files_are_ones_that_an_operator_could_have_written(tmp_path: Path) -> None:

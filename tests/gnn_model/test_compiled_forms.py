@@ -23,6 +23,7 @@ from gnn_model.graph_tensors import graph_tensors
 from gnn_model.routenet.batch import collate
 from gnn_model.routenet.engine import Engine
 from gnn_model.routenet.model import ModelConfig, RouteNet
+from gnn_model.routenet.readout import NORMAL_99
 from topology_sync.scenario import Scenario
 from topology_sync.traffic import ARRIVAL_MODELS, Arrivals
 
@@ -113,7 +114,10 @@ def test_the_engine_is_the_torch_network(
         wanted = model(batch)
     _, found = Engine(model).run(graph)
     place = np.argsort(batch.order.numpy(), kind="stable")
+    np.testing.assert_allclose(found.quantile(NORMAL_99), wanted.quantile(NORMAL_99)[place], rtol=1e-3, atol=1e-5)
     for field in fields(wanted):
+        if field.name == "waits":
+            continue  # what the quantile is made of
         theirs, mine = getattr(wanted, field.name).numpy(), getattr(found, field.name).numpy()
         if field.name == "hop_wait":
             continue  # kept in another order of hops

@@ -139,6 +139,14 @@ def test_bits_of_equal_packets_are_packets(one_link: Builder) -> None:
     assert simulator.simulate(scenario, queue_bits=np.full(1, 7.5 * size)) == simulator.simulate(scenario)
 
 
+def test_an_absurd_overload_ends_at_the_cap(one_link: Builder) -> None:
+    """Nearly all packets are lost at once: they count, or the run would go on for a thousand times as long."""
+    result = simulate(one_link([1000.0]), hops=100_000)
+    assert result.generated.sum() < 300_000
+    assert not result.reached
+    assert result.prediction.loss_ratio[0] == pytest.approx(0.999, abs=0.001)
+
+
 @pytest.mark.parametrize("model", ["poisson", "cbr", "onoff", "autocorrelated", "modulated"])
 def test_every_arrival_model_keeps_its_mean_rate(one_link: Builder, model: str) -> None:
     arrivals = Arrivals(model, on_s=0.05, off_s=0.15, correlation=0.8, sigma=0.5)  # type: ignore[arg-type]

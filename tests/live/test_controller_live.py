@@ -15,7 +15,7 @@ import pytest
 
 from controller.settings import ControllerSettings, TrafficClass
 from tests.live.controller_process import ControllerProcess
-from tests.live.private_ovs import PrivateOvs, host_ip, missing
+from tests.live.private_ovs import PrivateOvs, host_ip, host_mac, missing
 
 pytestmark = [
     pytest.mark.live,
@@ -316,6 +316,37 @@ def test_kill_at_any_moment_of_a_change_converges(live: Live) -> None:
         ]
         routes = live.controller.get("/api/v1/state")["scenario"]["routing"]
         assert len(labels) == sum(len(route["paths"]) for route in routes if route["target"] == "s7")
+
+
+def arp_answers(live: Live, asker: int, sender_ip: str, target: int) -> list[dict[str, Any]]:
+    """What the host of a switch hears when it asks for the host of another one."""
+    words = (sys.executable, str(SENDER.with_name("arp_asker.py")), sender_ip, host_ip(target))
+    answers: list[dict[str, Any]] = json.loads(live.ovs.hosts[asker].run(*words, PYTHONPATH=str(Path.cwd())))
+    return answers
+
+
+def test_hosts_find_each_other_while_the_controller_is_away(live: Live) -> None:
+    """Switches answer ARP for known hosts, but tell nobody about the address that is the asker's own."""
+    make_demand(live)
+    await_protection(live.controller)
+    (heard,) = arp_answers(live, 1, host_ip(1), 7)
+    live.controller.kill()
+    try:
+        for dpid in HOSTS:
+            live.ovs.hosts[dpid].run("ip", "neigh", "flush", "all")
+        seen = send(live, 1, 7, 200, 1)()
+        assert (seen["received"], seen["lost"], seen["duplicated"]) == (seen["sent"], 0, 0)
+        assert arp_answers(live, 1, host_ip(1), 7) == [heard]
+        assert (heard["sender_mac"], heard["from"]) == (host_mac(7), host_mac(7))
+        assert (heard["target_ip"], heard["to"]) == (host_ip(1), host_mac(1))
+        assert not arp_answers(live, 1, host_ip(1), 1)
+        assert not arp_answers(live, 1, "0.0.0.0", 1)
+        assert not arp_answers(live, 3, host_ip(1), 1), "a host that moved announces itself"
+    finally:
+        live.controller.start()
+        await_protection(live.controller)
+    statistics = live.controller.get("/api/v1/statistics")
+    assert (statistics["flow_mods"], statistics["group_mods"]) == (0, 0)
 
 
 def test_a_rule_deleted_by_hand_comes_back_and_nothing_else_is_sent(live: Live) -> None:

@@ -108,6 +108,63 @@ def test_folders_without_instances_are_refused_in_one_line(tmp_path: Path, name:
     assert "\n" not in str(result.exception)
 
 
+def test_what_was_interrupted_is_resumed(tmp_path: Path) -> None:
+    write(tmp_path)
+    table = tmp_path / "scores.csv"
+    call("repetita", tmp_path, "--csv", table, "--only", "hard")
+    table.write_text(
+        table.read_text().replace("hard,3,1,0.2,", "hard,3,1,0.25,")
+    )  # so that it shows whether it is kept
+    found = json.loads(call("repetita", tmp_path, "--csv", table, "--resume", "--json").stdout)["instances"]
+    assert [(entry["name"], entry["max_utilisation"]) for entry in found] == [
+        ("hard", 0.25),
+        ("net", pytest.approx(0.8)),
+    ]
+    with table.open() as file:
+        assert [row["name"] for row in csv.DictReader(file)] == ["hard", "net"]
+    for wrong in (("--resume",), ("--resume", "--csv", tmp_path / "one/net.graph"), ("--csv", tmp_path)):
+        result = call("repetita", tmp_path, *wrong)
+        assert isinstance(result.exception, InputError)
+        assert "\n" not in str(result.exception)
+    assert (tmp_path / "one/net.graph").read_text() == GRAPH
+
+
+def test_one_bad_instance_does_not_take_the_others_along(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "bad.graph").write_text(GRAPH.replace("1000", "none", 1))
+    (tmp_path / "bad.demands").write_text(DEMANDS)
+    (tmp_path / "cut.graph").write_text("NODES 2\nlabel x y\na 0 0\nb 0 0\n\nEDGES 0\nlabel src dest weight bw delay\n")
+    (tmp_path / "cut.demands").write_text(DEMANDS.replace("0 2", "0 1"))
+    result = call("repetita", tmp_path, "--json")
+    assert [entry["name"] for entry in json.loads(result.stdout)["instances"]] == ["hard", "net"]
+    assert isinstance(result.exception, InputError)
+    assert "(2 of 4 instances have no answer)" in str(result.exception)
+
+
+@pytest.mark.parametrize("rates", ["", "d0 0 0 5\n", "d0 0 1 0\n"])
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_instances_without_traffic_have_an_answer(tmp_path: Path, nodes: int, rates: str) -> None:
+    if nodes == 1 and " 1 " in rates:
+        rates = ""
+    labels = "".join(f"n{node} 0 0\n" for node in range(nodes))
+    (tmp_path / "net.graph").write_text(
+        f"NODES {nodes}\nlabel x y\n{labels}\nEDGES 0\nlabel src dest weight bw delay\n"
+    )
+    (tmp_path / "net.demands").write_text(f"DEMANDS {1 if rates else 0}\nlabel src dest bw\n{rates}")
+    for option in ([], ["--single-path"], ["--realisable"]):
+        (entry,) = json.loads(call("repetita", tmp_path, *option, "--json").stdout)["instances"]
+        assert (entry["max_utilisation"], entry["lower_bound"]) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("content", ['{"sizes": [{"nodes": 4}]}', '{"sizes":', "[]"])
+def test_results_of_scale_that_are_none_are_refused_in_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "r.json").write_text(content)
+    for options in (("--results", tmp_path / "r.json"), ("--results", tmp_path / "no/r.json"), ()):
+        result = call("scale", *(("--nodes", 4) if options else ()), *options)
+        assert isinstance(result.exception, InputError)
+        assert "\n" not in str(result.exception)
+
+
 def test_scale_writes_results_once_and_draws_them(tmp_path: Path) -> None:
     options = ("--nodes", 20, "--edges-per-node", 1.5, "--results", tmp_path / "r.json", "--plot", tmp_path / "p.svg")
     first = json.loads(call("scale", *options, "--json").stdout)

@@ -74,6 +74,39 @@ def test_optimize_lowers_utilisation_and_obeys_max_changes(file: Path) -> None:
     assert free["max_utilisation"] <= bound["max_utilisation"] < free["max_utilisation_before"]
 
 
+@pytest.mark.parametrize("objective", ["max-utilisation", "sla"])
+def test_demands_that_are_split_now_count_as_changes_of_single_paths(tmp_path: Path, objective: str) -> None:
+    ends = [(a, b) for a in "abc" for b in "abc" if a != b]
+    data = {
+        "format": "routewright-scenario/1",
+        "topology": {
+            "nodes": [{"id": name} for name in "abc"],
+            "links": [{"source": a, "target": b, "capacity_bps": 1e6} for a, b in ends],
+        },
+        "traffic": [{"source": a, "target": b, "rate_bps": 7e5} for a, b in (("a", "b"), ("a", "c"), ("b", "c"))],
+        "routing": [{"source": "a", "target": "b", "paths": [{"nodes": list("ab"), "share": 0.5}]}],
+        "sla": [{"class": "default", "delay_s": 1e-6}],
+    }
+    data["routing"][0]["paths"].append({"nodes": list("acb"), "share": 0.5})  # type: ignore[index]
+    path = tmp_path / "split.json"
+    path.write_text(json.dumps(data))
+    options = ("--objective", objective, "--single-path", "--time-limit", "0.3", "--json", "--max-changes")
+    refused = call("optimize", path, *options, "0")
+    assert isinstance(refused.exception, InputError)
+    assert str(refused.exception).startswith("--max-changes: is 0")
+    answer = json.loads(call("optimize", path, *options, "1").stdout)
+    assert (answer["split_demands"], answer["changed_demands"]) == (0, 1)
+
+
+def test_both_objectives_count_broken_promises_alike(file: Path) -> None:
+    counts = [
+        json.loads(call("optimize", file, "--objective", objective, "--time-limit", "0.3", "--json").stdout)
+        for objective in ("max-utilisation", "sla")
+    ]
+    assert counts[0]["sla"]["violated_before"] == counts[1]["sla"]["violated_before"]
+    assert {answer["predictor"] for answer in counts} == {"gnn"}
+
+
 def test_goals_that_cannot_be_met_exit_with_one(file: Path, tmp_path: Path, hotspot_scenario: Scenario) -> None:
     path = tmp_path / "hopeless.json"
     write_scenario(replace(hotspot_scenario, sla=(SlaGoal("voice", 1e-5),)), path)

@@ -105,12 +105,23 @@ def test_steps_shrink_until_they_begin_anew_and_grow_where_they_help(shared_link
     for _ in range(5):
         sizes.append(steps.factor)
         steps.adapt(False)
-        if steps.begins_anew:
+        if steps.exhausted:
             break
     assert sizes == sorted(sizes, reverse=True)
-    assert steps.begins_anew
+    assert steps.exhausted
+    assert steps.factor == sizes[0]
     steps.adapt(True)
     assert steps.factor > sizes[0]
+    assert not steps.exhausted
+
+
+def test_the_way_back_is_tried_too(shared_link_scenario: Scenario) -> None:
+    start = shared_link_scenario.topology.schedulers
+    steps = WeightSteps(shared_link_scenario)
+    here = tuple(replace(scheduler, weights=(60.0, 40.0)) for scheduler in start)
+    found = steps.proposals(here, ClassNeeds(np.array([0.0, 1.0]), np.ones(2)), [])
+    assert start in found
+    assert any(start[0].weights[0] < proposal[0].weights[0] < here[0].weights[0] for proposal in found)
 
 
 def test_equal_new_weights_count_once() -> None:

@@ -16,10 +16,10 @@ from topology_sync.path_delays import PathDelays, delay_p99_s, reduce_path_delay
 NOW_S = 10.0
 
 
-def probed(delays_of: dict[tuple[int, int], np.ndarray], until_s: float = NOW_S) -> PathDelays:
+def probed(delays_of: dict[tuple[int, ...], np.ndarray], until_s: float = NOW_S) -> PathDelays:
     """Pairs of probes over each link, spread over the window."""
     events = [
-        LinkProbeReturned(until_s * (index + 1) / len(delays_s), *link, float(delay_s), index)
+        LinkProbeReturned(until_s * (index + 1) / len(delays_s), *link[:2], float(delay_s), index, *link[2:])
         for link, delays_s in delays_of.items()
         for index, delay_s in enumerate(delays_s)
     ]
@@ -67,6 +67,20 @@ def test_a_full_queue_has_no_tail_beyond_it():
     full = np.minimum(0.1 + random.exponential(0.01, 150), 0.14)
     found = composed({(1, 1): full}).of(((((1, 1),), 1.0),))
     assert found.delay_p99_s < 0.155
+
+
+def test_every_queue_of_a_link_has_delays_of_its_own():
+    """And one that is hardly served is no reason to think the link broken, as long as others are."""
+    delays = {(1, 1, 0): np.full(40, 0.001), (1, 1, 1): np.full(40, 0.009), (1, 2, 0): np.full(40, 0.002)}
+    found = composed(delays)
+    assert found.of(((((1, 1, 0), (1, 2, 0)), 1.0),)).delay_s == pytest.approx(0.003, abs=3e-4)
+    assert found.of(((((1, 1, 1),), 1.0),)).delay_s == pytest.approx(0.009, abs=3e-4)
+    assert found.of(((((1, 1),), 1.0),)) is None
+    state = probed({(1, 1, 1): np.full(40, 0.009)}, until_s=NOW_S - 3)
+    assert ComposedDelays(state, NOW_S, {}).of(((((1, 1, 1),), 1.0),)) is None
+    for event in (LinkProbeReturned(NOW_S - 0.1, 1, 1, 0.001, 98, 0), LinkProbeReturned(NOW_S, 1, 1, 0.001, 99, 0)):
+        state = reduce_path_delays(state, event)
+    assert ComposedDelays(state, NOW_S, {}).of(((((1, 1, 1),), 1.0),)) is not None
 
 
 def test_paths_mix_by_their_share():

@@ -39,6 +39,13 @@ def popped(frame: bytes) -> bytes:
     return frame[:12] + bytes.fromhex("0800") + frame[18:]
 
 
+def test_the_label_says_which_queue_the_probe_waits_in():
+    content = ProbeContent(4, 0xABCDE, 1.0)
+    told = int.from_bytes(encode_probe(SECRET, content, dscp=46, traffic_class=2)[14:18], "big")
+    assert (told >> 12, told >> 9 & 7) == (0xABCDE, 2)
+    assert int.from_bytes(encode_probe(SECRET, content, dscp=46)[14:18], "big") >> 9 & 7 == 5
+
+
 @given(contents, st.integers(0, 63), st.integers(0, 1500))
 def test_a_probe_comes_back_as_it_was_sent(content, dscp, frame_bytes):
     frame = encode_probe(SECRET, content, dscp, frame_bytes)

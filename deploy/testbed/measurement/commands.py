@@ -23,6 +23,7 @@ def register_bench(group: typer.Typer) -> None:
         ("kill", kill),
         ("failover", failover),
         ("emulator", emulator),
+        ("queue-weights", queue_weights),
     ):
         group.command(name)(_command(choose))
 
@@ -39,20 +40,35 @@ def update_safety(
 def telemetry(
     seconds: Annotated[int, typer.Option(min=20, max=600, help="Seconds of snapshots to compare.")] = 40,
     window: Annotated[float, typer.Option(min=5, max=120, help="Length of the measurement window in seconds.")] = 10.0,
+    probes: Annotated[float, typer.Option(min=0, max=10_000, help="telemetry.probes_per_s of the run.")] = 600.0,
+    poll: Annotated[float, typer.Option(min=0.1, max=60, help="telemetry.poll_s of the run.")] = 0.25,
 ) -> Measurement:
     """What the controller measured against what senders sent and receivers got: rates, loss, p99 delay."""
     from deploy.testbed.measurement.telemetry_accuracy import measure_telemetry
 
-    return lambda source, name, seed, progress: measure_telemetry(source, name, seed, seconds, window, progress)
+    return lambda source, name, seed, progress: measure_telemetry(
+        source, name, seed, seconds, window, progress, probes, poll
+    )
 
 
 def kill(
     times: Annotated[int, typer.Option(min=1, max=100, help="Kills of each kind.")] = 10,
+    away: Annotated[float, typer.Option(min=0, max=300, help="Seconds until what was killed is started again.")] = 1.0,
+    victim: Annotated[
+        list[str] | None, typer.Option(help="Who is killed: controller, optimizer, both; several times for several.")
+    ] = None,
 ) -> Measurement:
     """kill -9 of the controller, the optimizer and both under load: packets lost, flow changes after the restart."""
-    from deploy.testbed.measurement.process_death import measure_process_death
+    from deploy.testbed.measurement.process_death import VICTIMS, measure_process_death
+    from topology_sync.errors import InputError
 
-    return lambda source, name, seed, progress: measure_process_death(source, name, seed, times, progress)
+    victims = tuple(victim or VICTIMS)
+    for name in victims:
+        if name not in VICTIMS:
+            raise InputError("--victim", f"is {name!r}", f"choose of {', '.join(VICTIMS)}")
+    return lambda source, name, seed, progress: measure_process_death(
+        source, name, seed, times, progress, away, victims
+    )
 
 
 def failover(
@@ -62,6 +78,15 @@ def failover(
     from deploy.testbed.measurement.failover import measure_failover
 
     return lambda source, name, seed, progress: measure_failover(source, name, seed, trials, progress)
+
+
+def queue_weights(
+    changes: Annotated[int, typer.Option(min=2, max=500, help="Changes of weights below the link's rate.")] = 20,
+) -> Measurement:
+    """Weights of queues change: do classes get their parts, is a packet lost, does kill -9 of the controller matter?"""
+    from deploy.testbed.measurement.queue_weights import measure_queue_weights
+
+    return lambda source, name, seed, progress: measure_queue_weights(source, name, seed, changes, progress)
 
 
 def emulator() -> Measurement:
@@ -106,19 +131,17 @@ def _run(measure: Measurement, topology: str, seed: int, report: Path | None, as
     from rich.console import Console
 
     from deploy.testbed.progress import Progress
-    from topology_sync.errors import UnavailableError
+    from topology_sync.output_files import check_output, write_output
     from topology_sync.sources import load_scenario
 
+    if report is not None:
+        check_output(report)
     source = load_scenario(topology)
     signal.signal(signal.SIGTERM, _interrupt)
     result = measure(source, topology, seed, Progress(Console(file=sys.stderr, soft_wrap=True)))
     text = json.dumps(result, indent=1, allow_nan=False)
     if report is not None:
-        try:
-            report.parent.mkdir(parents=True, exist_ok=True)
-            report.write_text(text + "\n")
-        except OSError as error:
-            raise UnavailableError(f"{report}: cannot be written ({error.strerror})") from error
+        write_output(report, text + "\n")
     if as_json:
         typer.echo(text)
     else:

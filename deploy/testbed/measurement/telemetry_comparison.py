@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import binom
 
 from deploy.testbed.statistics import PacketTable, demand_statistics, window
 from topology_sync.network_state import NetworkState
@@ -33,8 +34,10 @@ class Comparison:
     """One snapshot against the truth, NaN where there is nothing to compare.  All [demands].
 
     ``rate`` relative error; ``loss`` error of the loss ratio, ``one_packet`` what a packet is of it; ``delay_s`` error
-    of the 99th percentile, ``delay_within`` whether that is in its goal, ``delay_in_doubt`` whether it is within what
-    the receivers' own percentile is certain to (95 %); ``received`` packets behind that; ``jitter_s`` error.
+    of the 99th percentile, ``delay_within`` whether that is in its goal; ``delay_in_doubt`` whether the measured one
+    lies in the 95 % confidence interval of the receivers' own, ``delay_compatible`` whether the goal is met against
+    some value in that interval, ``delay_uncertain`` whether the interval alone is wider than the goal; ``received``
+    packets behind it; ``jitter_s`` error.
     """
 
     rate: FloatArray
@@ -43,6 +46,8 @@ class Comparison:
     delay_s: FloatArray
     delay_within: BoolArray
     delay_in_doubt: BoolArray
+    delay_compatible: BoolArray
+    delay_uncertain: BoolArray
     received: FloatArray
     jitter_s: FloatArray
 
@@ -61,7 +66,9 @@ def compare(state: NetworkState, table: PacketTable, keys: Sequence[tuple[str, s
     truth = demand_statistics(part, len(keys), state.window_s)
     sent, lost = _sent_and_lost(table, measured(state.demands.counted_from_s), measured(state.demands.counted_until_s))
     received = truth.received.astype(float)
-    delay_s = measured(state.demands.delay_p99_s) - truth.delay_p99_s
+    p99_s = measured(state.demands.delay_p99_s)
+    delay_s = p99_s - truth.delay_p99_s
+    low_s, high_s = receivers_interval_s(part, len(keys))
     delay_s = np.where(received >= LEAST_PACKETS_FOR_P99, delay_s, np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
         return Comparison(
@@ -69,8 +76,13 @@ def compare(state: NetworkState, table: PacketTable, keys: Sequence[tuple[str, s
             loss=measured(state.demands.loss_ratio) - lost / sent,
             one_packet=1.0 / sent,
             delay_s=delay_s,
-            delay_within=(np.abs(delay_s) <= DELAY_GOAL_RATIO * truth.delay_p99_s) | (np.abs(delay_s) <= DELAY_GOAL_S),
-            delay_in_doubt=_in_doubt(part, measured(state.demands.delay_p99_s)),
+            delay_within=_meets_goal(delay_s, truth.delay_p99_s),
+            delay_in_doubt=(low_s <= p99_s) & (p99_s <= high_s),
+            delay_compatible=_meets_goal(p99_s - np.clip(p99_s, low_s, high_s), np.clip(p99_s, low_s, high_s)),
+            delay_uncertain=~(
+                _meets_goal(low_s - truth.delay_p99_s, truth.delay_p99_s)
+                & _meets_goal(high_s - truth.delay_p99_s, truth.delay_p99_s)
+            ),
             received=received,
             jitter_s=measured(state.demands.jitter_s) - truth.jitter_s,
         )
@@ -82,8 +94,9 @@ def figures(comparisons: Sequence[Comparison]) -> dict[str, Any]:
         np.stack([getattr(one, name) for one in comparisons])
         for name in ("rate", "loss", "one_packet", "delay_s", "received", "jitter_s")
     )
-    within, in_doubt = (
-        np.stack([getattr(one, name) for one in comparisons]) for name in ("delay_within", "delay_in_doubt")
+    within, in_doubt, compatible, uncertain = (
+        np.stack([getattr(one, f"delay_{name}") for one in comparisons])
+        for name in ("within", "in_doubt", "compatible", "uncertain")
     )
     many = np.where(received >= PACKETS_FOR_P99_TO_20_PERCENT, delay, np.nan)
     rate_of, loss_of = np.abs(_middle(rate)), np.abs(_middle(loss))
@@ -100,6 +113,8 @@ def figures(comparisons: Sequence[Comparison]) -> dict[str, Any]:
         "delay_p99_comparisons": int(np.isfinite(delay).sum()),
         "delay_p99_within_20_percent_or_2_ms_ratio": _share(within, delay),
         "delay_p99_within_or_in_doubt_ratio": _share(within | in_doubt, delay),
+        "delay_p99_goal_overlaps_receivers_interval_ratio": _share(compatible, delay),
+        "delay_p99_receivers_interval_wider_than_goal_ratio": _share(uncertain, delay),
         "delay_p99_comparisons_of_450_packets": int(np.isfinite(many).sum()),
         "delay_p99_of_450_packets_within_20_percent_or_2_ms_ratio": _share(within, many),
         "jitter_error_s": _spread(jitter),
@@ -122,17 +137,30 @@ def _sent_and_lost(table: PacketTable, from_s: FloatArray, until_s: FloatArray) 
     return sent, lost
 
 
-def _in_doubt(table: PacketTable, p99_s: FloatArray) -> BoolArray:
-    """Whether each value lies in the 95 % confidence interval of the receivers' 99th percentile (order statistics)."""
-    result = np.zeros(len(p99_s), dtype=np.bool_)
-    for demand in range(len(p99_s)):
-        delay_s = np.sort(table.delay_s[(table.demand == demand) & np.isfinite(table.delay_s)])
-        count = len(delay_s)
-        if count:
-            spread = 1.96 * math.sqrt(0.0099 * count)
-            low, high = math.floor(0.99 * count - spread), math.ceil(0.99 * count + spread)
-            result[demand] = delay_s[max(low - 1, 0)] <= p99_s[demand] <= delay_s[min(high, count - 1)]
-    return result
+def receivers_interval_s(table: PacketTable, demands: int) -> tuple[FloatArray, FloatArray]:
+    """95 % confidence interval of each demand's 99th percentile by order statistics, low and high, [demands].
+
+    As many of n packets stay below it as a binomial (n, 0.99) says, so it lies between the order statistics at that
+    one's 2.5 and 97.5 percentiles (Hahn and Meeker, Statistical Intervals, 5.2).  With fewer than 368 packets all of
+    them may well lie below it: then there is no upper bound.  Packets are taken as independent; those that queue behind
+    one another are not, so the true interval is wider.
+    """
+    low_s, high_s = np.full(demands, np.nan), np.full(demands, np.nan)
+    arrived = np.isfinite(table.delay_s)
+    for demand in range(demands):
+        delay_s = np.sort(table.delay_s[arrived & (table.demand == demand)])
+        if not len(delay_s):
+            continue
+        low, high = (int(count) for count in binom.ppf((0.025, 0.975), len(delay_s), 0.99))
+        low_s[demand] = delay_s[max(low - 1, 0)]
+        high_s[demand] = delay_s[high] if high < len(delay_s) else np.inf
+    return low_s, high_s
+
+
+def _meets_goal(error_s: FloatArray, truth_s: FloatArray) -> BoolArray:
+    size_s = np.abs(error_s)
+    met: BoolArray = (size_s <= DELAY_GOAL_RATIO * truth_s) | (size_s <= DELAY_GOAL_S)
+    return met
 
 
 def _middle(values: FloatArray) -> FloatArray:

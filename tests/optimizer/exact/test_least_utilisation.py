@@ -12,7 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimizer.bounds import utilisation_lower_bound
+from optimizer.exact.balanced_start import shortest_start
+from optimizer.exact.flow_problem import FlowProblem
+from optimizer.exact.large_demands import settle_large_demands
 from optimizer.exact.least_utilisation import UtilisationLimits, UtilisationPlan, least_utilisation
+from optimizer.exact.pricing import ShortestPathPricing
 from tests.optimizer.exact.networks import arc_flow_optimum, scenarios
 from topology_sync.errors import InputError, ScenarioError
 from topology_sync.paths import fewest_hops_routing
@@ -248,3 +252,53 @@ def test_without_time_the_answer_is_still_sound(limits: dict[str, Any]) -> None:
 def test_the_same_seed_gives_the_same_plan(scenario: Scenario, seed: int) -> None:
     first, second = (least_utilisation(scenario, UtilisationLimits(seed=seed)) for _ in range(2))
     assert first.routing == second.routing
+
+
+def three_pipes(parallel: int, rates: list[float]) -> Scenario:
+    """Two nodes joined by ``parallel`` equal links each way, and demands from one to the other."""
+    links = [Link(*ends, 1e6) for ends in (("a", "b"), ("b", "a")) for _ in range(parallel)]
+    topology = Topology.from_links(("a", "b"), links)
+    demands = [Demand("a", "b", rate, f"class{number}") for number, rate in enumerate(rates)]
+    traffic = TrafficMatrix.from_demands(demands, topology.node_index, tuple(f"class{n}" for n in range(len(rates))))
+    return Scenario("pipes", topology, traffic, fewest_hops_routing(topology, traffic))
+
+
+def test_what_large_demands_cost_is_proven_where_small_ones_fit_around_them() -> None:
+    # 4 demands of 0.6 on 3 links: two must share one, whatever the 40 small ones do
+    scenario = three_pipes(3, [6e5] * 4 + [1e3] * 40)
+    plan = checked(scenario, UtilisationLimits(5.0, single_path=True))
+    assert plan.splitting_bound == pytest.approx((2.4 + 0.04) / 3, rel=1e-6)
+    assert plan.max_utilisation == pytest.approx(1.2)
+    assert plan.lower_bound == pytest.approx(1.2)
+
+
+def test_many_demands_of_one_source_leave_room_for_their_new_paths() -> None:
+    scenario = three_pipes(3, [1e4 * (1 + number % 7) for number in range(60)])
+    assert checked(scenario, UtilisationLimits(5.0)).gap == pytest.approx(0.0, abs=1e-6)
+
+
+@settings(max_examples=15, deadline=None)
+@given(scenarios(zero_rates=False), st.integers(1, 6))
+def test_a_programme_with_some_whole_demands_proves_no_more_than_is_true(scenario: Scenario, whole: int) -> None:
+    problem = FlowProblem.of(scenario.topology, scenario.traffic)
+    known = shortest_start(problem, ShortestPathPricing(problem))
+    splitting = arc_flow_optimum(scenario)
+    _, some, _ = settle_large_demands(problem, known, splitting, whole, 10.0)
+    settled, best, solved = settle_large_demands(problem, known, splitting, problem.demand_count, 10.0)
+    assert solved
+    assert splitting * (1 - 1e-6) <= some <= best * (1 + 1e-6)
+    assert settled.max_utilisation(problem) == pytest.approx(best, rel=1e-5)  # all whole: the optimum of single paths
+
+
+def test_a_demand_split_over_many_paths_gets_better_than_the_nearest_shares() -> None:
+    capacity = np.array([1.0, 0.93, 0.87, 0.81, 0.74, 0.66, 0.59]) * 1e6
+    links = [Link("a", "b", float(bps)) for bps in capacity] + [Link("b", "a", 1e6)]
+    topology = Topology.from_links(("a", "b"), links)
+    traffic = TrafficMatrix.from_demands([Demand("a", "b", 5e6)], topology.node_index)
+    scenario = Scenario("wide", topology, traffic, fewest_hops_routing(topology, traffic))
+    nearest = np.max(5e6 * np.array(realisable_shares(tuple(capacity / capacity.sum()))) / capacity)
+    plan = checked(scenario, UtilisationLimits(realisable=True))
+    assert plan.lower_bound == pytest.approx(5e6 / capacity.sum())
+    assert plan.max_utilisation < nearest * 0.99
+    shares = tuple(path.share for path in plan.routing.paths[0])
+    assert realisable_shares(shares) == shares
