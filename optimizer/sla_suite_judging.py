@@ -90,12 +90,17 @@ def optimal_utilisation(scenario: Scenario, time_s: float, seed: int) -> Routing
     return least_utilisation(scenario, UtilisationLimits(time_s, seed, near_present=False)).routing
 
 
-def local_search_on(predictor: Callable[[], Predictor], from_balanced: bool = False) -> Method:
-    """The optimizer's local search, judged on the way by ``predictor``, from shortest or from balanced paths."""
+def local_search_on(predictor: Callable[[], Predictor], from_balanced: bool = False, believing: bool = False) -> Method:
+    """The optimizer's local search, judged on the way by ``predictor``, from shortest or from balanced paths.
+
+    ``believing`` takes predictions at their word, so that what allowing for their error brings can be seen.
+    """
 
     def method(scenario: Scenario, time_s: float, seed: int) -> Routing:
         judge = predictor()
-        table = allowing_for_error(goal_table(scenario.traffic, class_goals(scenario.sla)), judge)
+        table = goal_table(scenario.traffic, class_goals(scenario.sla))
+        if not believing:
+            table = allowing_for_error(table, judge)
         candidates = CandidatePaths(scenario.topology, UsableLinks.all_of(scenario.topology))
         limits = SearchLimits(time_s, seed=seed, from_balanced=from_balanced)
         return search(scenario, table, judge, candidates, limits).routing
@@ -136,6 +141,7 @@ METHODS: dict[str, Method] = {
     "local-search-gnn": local_search_on(_gnn),
     "balanced-search-analytic": local_search_on(_analytic, from_balanced=True),
     "balanced-search-gnn": local_search_on(_gnn, from_balanced=True),
+    "believing-search-gnn": local_search_on(_gnn, from_balanced=True, believing=True),
     "rl-search-gnn": learned_proposals_on(_gnn),
 }
 """Others join by name."""
