@@ -118,6 +118,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _discard_output()
         return EXIT_FAILED
     except OSError as error:
+        if error.filename is not None and error.errno not in CIRCUMSTANCES:
+            return _fail(f"{error.filename}: {error.strerror}; name a path that can be used", EXIT_BAD_INPUT)
         if error.errno not in CIRCUMSTANCES:
             raise
         if error.filename is None:

@@ -79,6 +79,11 @@ def test_a_bad_configuration_is_one_line_and_exits_2(tmp_path: Path) -> None:
     [
         (InputError("x", "is 1", "give 2"), 2, "routewright: x: is 1; give 2\n"),
         (UnavailableError("the switch\nis away"), 1, "routewright: the switch is away\n"),
+        (
+            PermissionError(13, "Permission denied", "/x"),
+            2,
+            "routewright: /x: Permission denied; name a path that can be used\n",
+        ),
         (TransactionError("undone \x1b"), 1, "routewright: undone \\x1b\n"),
         (KeyboardInterrupt(), 130, ""),
         (typer.Exit(7), 7, ""),
