@@ -2,14 +2,14 @@
 
 Moves are screened by link loads and a rough queue model (``screening``); the better ones are estimated by the
 predictor's incremental judge where it has one (``move_judging``); the few best are predicted in full, and only that
-verdict counts.  Where queue weights may change, a step of theirs is tried now and then, and wherever no path move
-helps (``weight_steps``).  The result is never worse than the start in the predictor's eyes, believed or allowed for its
-error (``GoalTable.uncertainty``).  Same seed and enough time: same result.
+verdict counts.  Where queue weights may change, steps of theirs are tried wherever paths do not help, at first or on
+the way (``weight_steps``): on paths that break everything weights would only choose whom to starve.  The result is
+never worse than the start in the predictor's eyes, believed or allowed for its error (``GoalTable.uncertainty``).  Same
+seed and enough time: same result.
 """
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from collections.abc import Sequence
@@ -40,7 +40,8 @@ LIKELY_HARMLESS = 0.01  # a change is tried to be taken back where the estimated
 INDIFFERENT = 0.01  # an expected violation that grows by less is worth a lower maximum or fewer changes
 HOT_LINKS = 6
 WORTH_ANOTHER = 0.1  # of the violation: a step of the weights that brought so much is followed by another
-WEIGHTS_EVERY = 5  # steps of the paths between two of the weights
+WEIGHT_TRIES = 2  # steps of the weights, each smaller, where no move of paths helps
+OPENED_WELL = 0.5  # an opening that leaves less of the violation shows that paths are what is wrong
 GREEDY_DEPTH = 8
 PRICED = 0.5  # of the demands that are laid anew take the path of least price
 UNSETTLED = 4  # demands that are laid anew, at most
@@ -152,8 +153,13 @@ class _Search:
         start_score = Score(predicted_violation(before, full_table), self._max_utilisation(self.start), 0)
         self._take(self.routing, prediction)
         search_deadline = began + self.limits.time_s * (1.0 - PRUNE_TIME_SHARE)
+        if self.limits.max_changes is not None:
+            self._weigh(search_deadline)  # one change for the whole network, before all are spent on paths
+        present = self.violation
         if self.limits.from_balanced and self.violation > 0 and not stranded:
             self._open_balanced()
+        if self.violation > OPENED_WELL * present:
+            self._weigh(search_deadline)  # where other paths help little at once, weights may be what is wrong
         self._mend(search_deadline)
         self._mend_again(began + self.limits.time_s * (1.0 - PRUNE_TIME_SHARE - LOWERING_TIME_SHARE))
         self._lower_maximum(search_deadline)
@@ -228,18 +234,14 @@ class _Search:
             OPENING_TIME_SHARE * self.limits.time_s,
             self.limits.seed,
             self.limits.single_path,
-            self.limits.max_changes,
+            None if self.limits.max_changes is None else self.limits.max_changes - self._changes(),
         )
         self.source.offer(opening.columns)
         self._take_best(list(opening.routings))
 
     def _mend(self, deadline: float) -> None:
         """Best-improvement descent on the violation score; where single moves fail, a few steps deep."""
-        for step in itertools.count():
-            if not self._worth_mending() or not self.judging.has_time(deadline):
-                return
-            if step % WEIGHTS_EVERY == 0:
-                self._weigh(deadline)
+        while self._worth_mending() and self.judging.has_time(deadline):
             moves = self.source.off(self._links_that_hurt(), self.routing, deadline)
             if moves and (self._judge_single(moves, deadline) or self._judge_sequence(deadline)):
                 continue
@@ -367,13 +369,11 @@ class _Search:
                 return
 
     def _mend_by_weights(self, deadline: float) -> bool:
-        """A step of the weights, smaller ones until one lessens what is violated."""
-        while self._worth_mending() and self.judging.has_time(deadline):
-            if self._step_weights(deadline):
-                return True
-            if self.weights is None or self.weights.exhausted:
-                return False
-        return False
+        """A step of the weights, or a smaller one if that does not lessen what is violated."""
+        return any(
+            self._worth_mending() and self.judging.has_time(deadline) and self._step_weights(deadline)
+            for _ in range(WEIGHT_TRIES)
+        )
 
     def _step_weights(self, deadline: float) -> bool:
         """The best step of the weights if it lessens what is violated; the next is larger then, else smaller."""

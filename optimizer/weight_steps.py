@@ -24,7 +24,8 @@ LARGEST_FACTOR = 2.6
 FIRST_FACTOR = 1.6
 SMALLEST_FACTOR = 1.08
 FINENESS = 1000  # weights are whole multiples of this part of their sum
-LEAST_PARTS = 10  # no step takes a queue below this many of them
+LEAST_PARTS = 10  # no step takes a queue below this many of them, nor below this part of its weight at the start
+LEAST_OF_START = 0.25
 MISSED_PART = 0.05  # of the violation score: a class that adds less is in no need
 MOST_PROPOSALS = 14
 NODES_ALONE = 5  # nodes that are tried alone in one step
@@ -133,7 +134,7 @@ class WeightSteps:
     def _stepped(self, schedulers: Schedulers, nodes: Iterable[int], factors: Mapping[int, float]) -> Schedulers:
         changed = list(schedulers)
         for node in nodes:
-            changed[node] = self._scaled(schedulers[node], factors)
+            changed[node] = self._scaled(node, schedulers[node], factors)
         return tuple(changed)
 
     def _between(self, schedulers: Schedulers, start: Schedulers) -> Schedulers:
@@ -145,10 +146,10 @@ class WeightSteps:
                 index: (there.weights[here.queue_of(name)] / here.weights[here.queue_of(name)]) ** 0.5
                 for index, name in self._classes
             }
-            changed[node] = self._scaled(here, factors)
+            changed[node] = self._scaled(node, here, factors)
         return tuple(changed)
 
-    def _scaled(self, scheduler: Scheduler, factors: Mapping[int, float]) -> Scheduler:
+    def _scaled(self, node: int, scheduler: Scheduler, factors: Mapping[int, float]) -> Scheduler:
         used: dict[int, float] = {}
         for index, name in self._classes:
             queue = scheduler.queue_of(name)
@@ -157,16 +158,18 @@ class WeightSteps:
             used[queue] = max(before, factor) if max(before, factor) > 1 else min(before, factor)
         queues = sorted(used)
         present = np.array([scheduler.weights[queue] for queue in queues])
-        parts = _parts(present * [used[queue] for queue in queues], present)
+        start = np.array([self._start[node].weights[queue] for queue in queues])
+        parts = _parts(present * [used[queue] for queue in queues], present, start)
         weights = list(scheduler.weights)
         for queue, part in zip(queues, parts, strict=True):
             weights[queue] = part * float(present.sum()) / FINENESS
         return replace(scheduler, weights=tuple(weights))
 
 
-def _parts(wanted: FloatArray, present: FloatArray) -> list[int]:
-    """``wanted`` in whole parts of FINENESS that add up to it; none below LEAST_PARTS, or what it is at present."""
-    least = np.minimum(np.maximum(np.floor(present / present.sum() * FINENESS), 1), LEAST_PARTS)
+def _parts(wanted: FloatArray, present: FloatArray, start: FloatArray) -> list[int]:
+    """``wanted`` in whole parts of FINENESS that add up to it; none below what no step goes below, or is at present."""
+    floor = np.maximum(np.floor(start / start.sum() * FINENESS * LEAST_OF_START), LEAST_PARTS)
+    least = np.minimum(np.maximum(np.floor(present / present.sum() * FINENESS), 1), floor)
     exact = np.maximum(wanted / wanted.sum() * FINENESS, least)
     above = exact - least
     exact = least + above * (FINENESS - least.sum()) / max(above.sum(), 1e-300)

@@ -195,6 +195,23 @@ def test_a_dead_node_cuts_off_what_ends_there_for_good_and_what_passes_until_it_
     ]
 
 
+def test_a_new_routing_may_come_with_other_queue_weights(shared_link_scenario: Scenario) -> None:
+    before = situation_before(replace(shared_link_scenario, sla=GOALS), ANALYTIC)
+    paths, both = (
+        answer_json(
+            answer_question(before, Changes(), ANALYTIC, limits=SearchLimits(10.0, 3, queue_weights=allowed)),
+            [],
+            "",
+            0.0,
+        )["reoptimized"]
+        for allowed in (False, True)
+    )
+    assert (paths["changed_nodes"], paths["nodes"]) == (0, [])
+    assert paths["violated"] > both["violated"] == 0
+    assert both["changed_nodes"] == len(both["nodes"]) > 0
+    assert both["changed_demands"] == 0
+
+
 def test_a_split_demand_loses_only_the_part_that_is_cut() -> None:
     scenario = square()
     links = scenario.topology.links_between
