@@ -159,7 +159,7 @@ def test_instances_without_traffic_have_an_answer(tmp_path: Path, nodes: int, ra
 @pytest.mark.parametrize("content", ['{"sizes": [{"nodes": 4}]}', '{"sizes":', "[]"])
 def test_results_of_scale_that_are_none_are_refused_in_one_line(tmp_path: Path, content: str) -> None:
     (tmp_path / "r.json").write_text(content)
-    for options in (("--results", tmp_path / "r.json"), ("--results", tmp_path / "no/r.json"), ()):
+    for options in (("--results", tmp_path / "r.json"), ("--results", tmp_path / "r.json/no.json"), ()):
         result = call("scale", *(("--nodes", 4) if options else ()), *options)
         assert isinstance(result.exception, InputError)
         assert "\n" not in str(result.exception)

@@ -12,14 +12,18 @@ from optimizer.interruption import stopped_by_interrupt
 
 
 def test_the_first_interrupt_stops_and_the_second_interrupts() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with stopped_by_interrupt() as stop:
-        assert not stop.is_set()
-        os.kill(os.getpid(), signal.SIGINT)
-        assert stop.wait(5.0)
-        with pytest.raises(KeyboardInterrupt):
-            _interrupted()
-    assert signal.getsignal(signal.SIGINT) is before
+    # a program started in the background by a shell ignores SIGINT
+    outside = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with stopped_by_interrupt() as stop:
+            assert not stop.is_set()
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stop.wait(5.0)
+            with pytest.raises(KeyboardInterrupt):
+                _interrupted()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, outside)
 
 
 def _interrupted() -> None:
