@@ -62,7 +62,8 @@ class SearchLimits:
     ``from_balanced``: where promises are broken and any demand may move, begin at the routing that is exact about
     utilisation if that breaks less (``balanced_opening``; load its kernels before a clock starts).  When ``stop`` is
     set the search ends with the best plan so far.  ``queue_weights``: those of weighted nodes may change too, but for
-    ``frozen_nodes``; they count as ``weight_steps.weight_changes`` says.
+    ``frozen_nodes``; they count as ``weight_steps.weight_changes`` says.  ``new_splits``: whether demands may be split
+    that are not yet, which only the opening does.
     """
 
     time_s: float = 1.0
@@ -71,6 +72,7 @@ class SearchLimits:
     single_path: bool = False
     seed: int = 1
     from_balanced: bool = False
+    new_splits: bool = True
     stop: threading.Event | None = None
     queue_weights: bool = False
     frozen_nodes: frozenset[int] = frozenset()
@@ -233,7 +235,7 @@ class _Search:
             self.candidates.usable,
             OPENING_TIME_SHARE * self.limits.time_s,
             self.limits.seed,
-            self.limits.single_path,
+            self.limits.single_path or not self.limits.new_splits,
             None if self.limits.max_changes is None else self.limits.max_changes - self._changes(),
         )
         self.source.offer(opening.columns)

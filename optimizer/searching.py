@@ -75,6 +75,8 @@ def find(
         queue_weights=settings.queues is not None and settings.queues.change_weights,
         frozen_nodes=frozenset(view.scenario.topology.node_index[name] for name in request.frozen_nodes & known),
         from_balanced=True,
+        # switches split by hashing addresses: a demand between few hosts would go one way, whatever was planned
+        new_splits=False,
     )
     warm_up()  # nothing to do after the first time
     candidates = cache.get(view.scenario.topology, view.usable)
