@@ -142,7 +142,9 @@ def test_a_full_disk_is_one_line() -> None:
 
 def test_ctrl_c_exits_130_without_traceback() -> None:
     code = (
-        "import sys, time, typer\nfrom deploy import cli\napp = typer.Typer()\napp.callback()(lambda: None)\n"
+        # what a shell starts in the background ignores SIGINT
+        "import signal, sys, time, typer\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from deploy import cli\napp = typer.Typer()\napp.callback()(lambda: None)\n"
         "def wait():\n    print('ready', flush=True)\n    time.sleep(60)\n"
         "app.command('wait')(wait)\ncli.application = lambda: app\nsys.argv = ['routewright', 'wait']\ncli.main()"
     )

@@ -170,8 +170,9 @@ def test_the_order_of_demands_and_links_does_not_matter(random_scenario: Builder
     shuffled = predict(Scenario("shuffled", shuffled_topology, shuffled_traffic, shuffled_routing))
     for field in FIELDS:
         order = old_link if field.startswith("link") else old_demand
+        # the fixed point's own tolerance: another order is another order of summing up
         np.testing.assert_allclose(
-            getattr(shuffled, field), getattr(plain, field)[order], rtol=1e-6, atol=1e-9, err_msg=field
+            getattr(shuffled, field), getattr(plain, field)[order], rtol=1e-5, atol=1e-9, err_msg=field
         )
 
 
