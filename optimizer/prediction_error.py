@@ -11,8 +11,8 @@ from gnn_model.predictor import Predictor
 from optimizer.goals import CERTAIN, GoalTable, Uncertainty
 
 UNCERTAINTY: dict[str, Uncertainty] = {
-    "gnn": (0.1, 0.08, 0.5),
-    "analytic": (0.22, 0.2, 0.7),
+    "gnn": (0.09, 0.08, 0.43),
+    "analytic": (0.19, 0.29, 0.68),
 }
 
 
