@@ -152,7 +152,7 @@ def _search(
         idle += 1
         for _ in range(SLICES_PER_GOAL):
             goal = bound + GOALS[turn % len(GOALS)] * (value - bound)
-            began_slice = time.monotonic()
+            began_slice, clock_before = time.monotonic(), clock
             reached, clock = repair(
                 steps,
                 goal,
@@ -178,7 +178,8 @@ def _search(
                 found_length,
             )
             took = time.monotonic() - began_slice
-            steps = max(1, min(2 * steps, int(steps * SLICE_S / max(took, 1e-6))))
+            # of the steps done, not of those asked for: a goal reached at once says nothing of what more would take
+            steps = max(1, min(2 * steps, int((clock - clock_before) * SLICE_S / max(took, 1e-6))))
             with best.lock:
                 if reached < best.value:
                     best.value, best.slots, best.length = reached, found_slots.copy(), found_length.copy()
