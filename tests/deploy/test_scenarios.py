@@ -12,7 +12,9 @@ from deploy.testbed.base_traffic import CLASSES, MAX_EMULATOR_LOAD, emulated_top
 from deploy.testbed.scenarios import EVENT_S, Kind, TestbedScenario, make_scenario
 from deploy.testbed.traffic_plan import make_schedule
 from gnn_model.analytic import AnalyticPredictor
+from gnn_model.predictor_choice import warmed_up
 from optimizer.candidates import CandidatePaths, UsableLinks
+from optimizer.exact.warm_up import warm_up
 from optimizer.goals import class_goals, excess_ratios, experienced_values, goal_table
 from optimizer.local_search import SearchLimits, search
 from topology_sync.errors import ScenarioError
@@ -23,6 +25,13 @@ from topology_sync.topology import Link, Topology
 from topology_sync.traffic import TrafficMatrix
 
 NSFNET = "topohub:sndlib/nobel-us"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_kernels() -> None:
+    """A search's time is for searching: kernels that nobody has compiled yet would take all of it."""
+    warmed_up(AnalyticPredictor())
+    warm_up()
 
 
 @lru_cache
