@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,8 @@ from topology_sync.errors import InputError, UnavailableError
 from topology_sync.paths import k_shortest_paths
 from topology_sync.routing import PathShare
 from topology_sync.scenario import Scenario
-from topology_sync.topology import Link, Topology
-from topology_sync.traffic import Demand, TrafficMatrix
+from topology_sync.topology import DISCIPLINES, Link, Scheduler, Topology
+from topology_sync.traffic import ARRIVAL_MODELS, SIZE_MODELS, Arrivals, Demand, PacketSize, TrafficMatrix
 
 if TYPE_CHECKING:
     from gnn_model.service.tls import TlsFiles
@@ -96,12 +97,26 @@ def _chosen_device(device: str) -> str:
 
 
 def _small_scenario() -> Scenario:
-    """Four nodes in a ring, both ways, a demand between any two of them."""
+    """Four nodes in a ring, both ways, a demand between any two of them; every discipline, source and kind of sizes."""
     from topology_sync.paths import fewest_hops_routing
 
     names = ("a", "b", "c", "d")
     pairs = (("a", "b"), ("b", "c"), ("c", "d"), ("d", "a"))
-    topology = Topology.from_links(names, [Link(*ends, 1e7) for pair in pairs for ends in (pair, pair[::-1])])
-    demands = [Demand(source, target, 1e6) for source in names for target in names if source != target]
+    schedulers = [Scheduler(discipline, (2.0, 1.0), (("y", 1),)) for discipline in DISCIPLINES]
+    topology = Topology.from_links(
+        names, [Link(*ends, 1e7) for pair in pairs for ends in (pair, pair[::-1])], schedulers
+    )
+    ends = [(source, target) for source in names for target in names if source != target]
+    kinds = zip(ends, cycle("xy"), cycle(SIZE_MODELS), cycle(ARRIVAL_MODELS), strict=False)
+    demands = [
+        Demand(
+            *pair,
+            1e6,
+            name,
+            packet_size=PacketSize(size, *(((1.0, 2.0), (0.5, 0.5)) if size == "discrete" else ())),
+            arrivals=Arrivals(arrivals),
+        )
+        for pair, name, size, arrivals in kinds
+    ]
     traffic = TrafficMatrix.from_demands(demands, topology.node_index)
     return Scenario("small", topology, traffic, fewest_hops_routing(topology, traffic))

@@ -21,7 +21,7 @@ from topology_sync.state_json import state_from_json
 _TIMEOUT_S = 10.0
 _TRANSACTION_TIMEOUT_S = 40.0
 _OPTIMIZER_START_S = 90.0
-"""The first start of a new checkout compiles kernels for half a minute, longer beside other work."""
+"""Kernels are compiled by then (deploy.testbed.kernels); loading them takes seconds, longer beside other work."""
 
 
 class ControlProcesses:

@@ -14,6 +14,7 @@ import numpy as np
 from deploy.testbed.control_processes import ControlProcesses
 from deploy.testbed.emulated_network import EmulatedNetwork
 from deploy.testbed.link_shaping import queue_drops
+from deploy.testbed.kernels import compile_kernels
 from deploy.testbed.live_network import LiveNetwork, live_network
 from deploy.testbed.loop_watch import MEASURE_S, SETTLE_S, LoopWatch
 from deploy.testbed.outage import outage
@@ -87,6 +88,7 @@ class _Run:
     def report(self) -> dict[str, Any]:
         """Everything, in order; on the way out everything is stopped in the opposite order."""
         scenario = self._scenario
+        compile_kernels(self._progress, self._options.predictor)
         with ExitStack() as stack:
             live = stack.enter_context(
                 live_network(

@@ -16,6 +16,8 @@ from topology_sync.scenario import Scenario
 from topology_sync.topology import Link, Topology
 from topology_sync.traffic import Demand, TrafficMatrix
 
+LONGEST_S = 600.0  # on a busy machine compiling alone takes longer than any search may
+
 
 @functools.cache
 def warm_up(single_path: bool = False, delay_limits: bool = False) -> None:
@@ -28,7 +30,7 @@ def warm_up(single_path: bool = False, delay_limits: bool = False) -> None:
     traffic = TrafficMatrix.from_demands(demands, topology.node_index)
     scenario = Scenario("warm-up", topology, traffic, fewest_hops_routing(topology, traffic))
     limit = np.full(len(demands), 0.01) if delay_limits else None
-    least_utilisation(scenario, UtilisationLimits(5.0, delay_limit_s=limit))
+    least_utilisation(scenario, UtilisationLimits(LONGEST_S, delay_limit_s=limit))
     CheapestPaths(topology).between(0, 3, np.ones(topology.link_count), np.ones(topology.link_count, dtype=np.bool_))
     if single_path:
         problem = FlowProblem.of(topology, traffic, delay_limit_s=limit)

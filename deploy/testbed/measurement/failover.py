@@ -10,6 +10,7 @@ import networkx as nx
 import numpy as np
 
 from deploy.testbed.emulated_network import paired_links
+from deploy.testbed.kernels import compile_kernels
 from deploy.testbed.live_network import LiveNetwork, live_network
 from deploy.testbed.progress import Progress
 from deploy.testbed.run_directory import RunDirectory
@@ -40,6 +41,7 @@ def measure_failover(
     cables = _cables(topology, seed, trials)
     demands = [demand for trial, cable in enumerate(cables) for demand in _flows(topology, cable, trial)]
     rows: list[dict[str, Any]] = []
+    compile_kernels(progress)
     with RunDirectory() as directory, live_network(scenario, progress, directory) as live:
         live.control.start_optimizer(live.configuration)
         traffic = live.traffic(demands, START_S + TRIAL_S * trials, seed)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from deploy.process_control import wait_until
+from deploy.testbed.kernels import compile_kernels
 from deploy.testbed.live_network import LiveNetwork, live_network
 from deploy.testbed.measurement.arp_watch import ArpLog, ArpWatch, Asking
 from deploy.testbed.progress import Progress
@@ -46,6 +47,7 @@ def measure_process_death(
 ) -> dict[str, Any]:
     """Kill each of ``victims`` ``times`` times while all demands send, and start it again ``away_s`` later."""
     scenario = make_scenario("steady", topology_name, source, seed)
+    compile_kernels(progress)
     with (
         RunDirectory() as directory,
         live_network(scenario, progress, directory) as live,
