@@ -13,8 +13,8 @@ import numpy as np
 
 from deploy.testbed.control_processes import ControlProcesses
 from deploy.testbed.emulated_network import EmulatedNetwork
-from deploy.testbed.link_shaping import queue_drops
 from deploy.testbed.kernels import compile_kernels
+from deploy.testbed.link_shaping import queue_drops
 from deploy.testbed.live_network import LiveNetwork, live_network
 from deploy.testbed.loop_watch import MEASURE_S, SETTLE_S, LoopWatch
 from deploy.testbed.outage import outage
