@@ -78,6 +78,12 @@ def kernel(function: Callable[Parameters, Result]) -> Callable[Parameters, Resul
     return result
 
 
+def allocation_free(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Compile ``function``, a kernel that allocates nothing, without counting references to its arrays."""
+    result: Callable[Parameters, Result] = numba.njit(**_KERNEL_OPTIONS, _nrt=False)(function)
+    return result
+
+
 def inlined_kernel(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Compile ``function`` into its callers."""
     result: Callable[Parameters, Result] = numba.njit(**_KERNEL_OPTIONS, inline="always")(function)
