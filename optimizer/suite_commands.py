@@ -185,6 +185,7 @@ def joint_command(
     """Change paths, queue weights or both on the suite's weighted problems, at equal time, judged packet by packet."""
     from optimizer.exact.warm_up import warm_up
     from optimizer.joint_bench import METHODS, answered, judged, questions_of, table_of
+    from topology_sync.output_files import write_output
 
     asked = _predictor(predictor, threads)
     done = _results(out)
@@ -193,7 +194,7 @@ def joint_command(
     def keep(key: str, row: dict[str, Any]) -> None:
         done[key] = row
         if out is not None:
-            out.write_text(json.dumps(done, indent=1) + "\n", "utf-8")
+            write_output(out, json.dumps(done, indent=1) + "\n")
 
     questions = [question for problem in _problems(folder, only, half) for question in questions_of(problem)]
     ours = []
