@@ -29,12 +29,17 @@ BURST_PACKETS = 50
 
 
 def mixed_scenario(nodes: int, max_utilisation: float = 0.9, seed: int = 1, plain: bool = False) -> Scenario:
-    """All pairs of a network over shortest paths; the fullest link is loaded to ``max_utilisation``.
+    """``mixed_network`` of this size."""
+    return mixed_network(NETWORK_OF[nodes], f"{nodes} nodes", max_utilisation, seed, plain)
+
+
+def mixed_network(network: str, name: str, max_utilisation: float = 0.9, seed: int = 1, plain: bool = False) -> Scenario:
+    """All pairs of a topohub network over shortest paths; the fullest link is loaded to ``max_utilisation``.
 
     Every node draws its scheduler, every demand its class, arrivals and packet sizes.  ``plain``: FIFO, Poisson,
     exponential sizes.
     """
-    source = f"topohub:{NETWORK_OF[nodes]}?demands=uniform&max_utilisation={max_utilisation}&packet_bits={PACKET_BITS}"
+    source = f"topohub:{network}?demands=uniform&max_utilisation={max_utilisation}&packet_bits={PACKET_BITS}"
     base = load_scenario(source)
     topology, old = base.topology, base.traffic
     random = np.random.default_rng(seed)
@@ -59,7 +64,7 @@ def mixed_scenario(nodes: int, max_utilisation: float = 0.9, seed: int = 1, plai
         packet_size=tuple(sizes[kind] for kind in random.integers(len(sizes), size=count)),
         arrivals=tuple(models[kind] for kind in random.integers(len(models), size=count)),
     )
-    return Scenario(f"{nodes} nodes", replace(topology, schedulers=schedulers), traffic, base.routing)
+    return Scenario(name, replace(topology, schedulers=schedulers), traffic, base.routing)
 
 
 def single_moves(scenario: Scenario, seed: int = 1) -> Iterator[tuple[int, tuple[PathShare, ...]]]:

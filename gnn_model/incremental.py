@@ -209,18 +209,19 @@ class RoutingJudge:
         self, moves: _LaidOut, learned: Corrections, counts: IntArray, demands: IntArray, values: FloatArray
     ) -> MoveEffects:
         pointer = np.concatenate([[0], np.cumsum(counts)])
-        offset, tail = self._delay_offset[demands], self._present.tail_ratio[demands]
-        jitter, excess = self._present.jitter_ratio[demands], self._present.loss_excess[demands]
+        offset, loss_offset = self._delay_offset[demands], self._loss_offset[demands]
+        tail, jitter = self._present.tail_ratio[demands], self._present.jitter_ratio[demands]
+        excess = self._present.loss_excess[demands]
         # The first ones of every move are those that moved, in the move's order.
         starts = np.repeat(pointer[:-1], np.diff(moves.pointer))
         moved = starts + np.arange(len(starts)) - np.repeat(moves.pointer[:-1], np.diff(moves.pointer))
-        offset[moved], tail[moved] = 0.0, learned.tail_ratio
-        jitter[moved], excess[moved] = learned.jitter_ratio, learned.loss_excess
+        offset[moved], loss_offset[moved] = 0.0, 0.0
+        tail[moved], jitter[moved], excess[moved] = learned.tail_ratio, learned.jitter_ratio, learned.loss_excess
         delay = values[:, 0] + offset
         p99 = delay + values[:, 1] * tail
         if self._held.probe is not None:
             p99 = np.maximum(p99, delay)  # as learned predictions are
-        loss = values[:, 3] + np.maximum(values[:, 3], LOSS_FLOOR) * excess
+        loss = _with_excess(values[:, 3], excess) + loss_offset
         return MoveEffects(pointer, demands, delay, p99, values[:, 2] * jitter, np.clip(loss, 0.0, 1.0))
 
     def _take(self, held: Held) -> None:
@@ -331,6 +332,8 @@ class RoutingJudge:
             self._present = Corrections(held.hop_factor, ones, ones, np.zeros(demand_count))
         else:
             self._present = Corrections.between(held.hop_factor, _statistics(said), _statistics(analytic))
+        # Corrections of loss are bounded, but a demand whose queues stay as they are keeps the loss predicted for it.
+        self._loss_offset = said.loss_ratio - _with_excess(analytic.loss_ratio, self._present.loss_excess)
 
 
 @dataclass(frozen=True)
@@ -405,6 +408,11 @@ def _table(*columns: FloatArray) -> FloatArray:
 
 def _statistics(prediction: Prediction) -> DelayStatistics:
     return DelayStatistics(prediction.delay_s, prediction.delay_p99_s, prediction.jitter_s, prediction.loss_ratio)
+
+
+def _with_excess(loss_ratio: FloatArray, excess: FloatArray) -> FloatArray:
+    result: FloatArray = loss_ratio + np.maximum(loss_ratio, LOSS_FLOOR) * excess
+    return result
 
 
 def _ratio(said: FloatArray, analytic: FloatArray) -> FloatArray:
