@@ -134,8 +134,11 @@ def fixed_point(shared: Shared, layout: Layout) -> Solution:
     return reference_fixed_point(shared, layout)
 
 
-def compiled_fixed_point(shared: Shared, layout: Layout) -> Solution:
-    """Solve one candidate by the kernel."""
+def compiled_fixed_point(shared: Shared, layout: Layout, path_rate: FloatArray | None = None) -> Solution:
+    """Solve one candidate by the kernel.
+
+    ``path_rate`` [paths]: packets/s that enter each path, where that is not what its demand sends.
+    """
     from gnn_model import analytic_kernel
 
     ports, flows, demand = shared.ports, shared.flows, layout.path_demand
@@ -150,7 +153,7 @@ def compiled_fixed_point(shared: Shared, layout: Layout) -> Solution:
         shared.share_values,
         layout.hop_pointer,
         layout.flat_queue,
-        flows.packets_per_s[demand] * layout.share,
+        flows.packets_per_s[demand] * layout.share if path_rate is None else path_rate,
         shared.powers[demand],
         layout.share,
         shared.burst_rows[:, demand],

@@ -33,7 +33,9 @@ def mixed_scenario(nodes: int, max_utilisation: float = 0.9, seed: int = 1, plai
     return mixed_network(NETWORK_OF[nodes], f"{nodes} nodes", max_utilisation, seed, plain)
 
 
-def mixed_network(network: str, name: str, max_utilisation: float = 0.9, seed: int = 1, plain: bool = False) -> Scenario:
+def mixed_network(
+    network: str, name: str, max_utilisation: float = 0.9, seed: int = 1, plain: bool = False
+) -> Scenario:
     """All pairs of a topohub network over shortest paths; the fullest link is loaded to ``max_utilisation``.
 
     Every node draws its scheduler, every demand its class, arrivals and packet sizes.  ``plain``: FIFO, Poisson,

@@ -16,10 +16,13 @@ import torch
 from gnn_model.acceleration import COMPILED
 from gnn_model.analytic_delay import DelayStatistics, PathDelays
 from gnn_model.analytic_fixed_point import Solution
+from gnn_model.analytic_layout import Layout
 from gnn_model.configurations import Configuration, in_parts, rescheduled
 from gnn_model.graph_tensors import GraphTensors, tensors_of_solved
-from gnn_model.incremental import FACTOR_LIMITS, AddedPaths, Corrections, Held, RoutingJudge
+from gnn_model.incremental import FACTOR_LIMITS, Corrections, Held, ReadAgain, RoutingJudge
 from gnn_model.model_file import SHIPPED, load_model
+from gnn_model.move_layout import AddedPaths, LaidOut
+from gnn_model.neighbourhood import Neighbourhood
 from gnn_model.path_probe import PathProbe
 from gnn_model.predictor import Prediction
 from gnn_model.routenet.batch import GraphBatch, collate, side_by_side
@@ -209,6 +212,7 @@ def _hold(scenario: Scenario, engine: Engine, pool: ThreadPoolExecutor | None) -
         loss_ratio=statistics.loss_ratio[0],
     )
     probe = PathProbe(scenario, solver.shared, solved, graph, engine, states)
+    neighbourhood = Neighbourhood(probe)
     return Held(
         scenario,
         solver.shared,
@@ -218,15 +222,22 @@ def _hold(scenario: Scenario, engine: Engine, pool: ThreadPoolExecutor | None) -
         analytic,
         np.clip(_factor(solved, predicted.hop_wait.double().numpy() * graph.unit_s), *FACTOR_LIMITS),
         lambda added, entry: _corrections(probe, added, entry),
+        lambda moves: _read_again(neighbourhood, moves),
     )
 
 
 def _corrections(probe: PathProbe, added: AddedPaths, entry: IntArray) -> Corrections:
     found = probe.read(added, entry)
     count = int(entry[-1]) + 1
-    said = _statistics(found.solved, found.graph, _in_order(found.batch, found.predicted), count)
+    said = _statistics(found.solved.layout, found.graph, _in_order(found.batch, found.predicted), count)
     analytic = found.solved.paths.demands(found.solved.layout, count)
     return Corrections.between(_factor(found.solved, found.hop_wait_s), _alone(said), _alone(analytic))
+
+
+def _read_again(neighbourhood: Neighbourhood, moves: LaidOut) -> ReadAgain:
+    found = neighbourhood.read(moves)
+    said = _statistics(found.layout, found.graph, _in_order(found.batch, found.predicted), len(found.demand))
+    return ReadAgain(found.counts, found.demand, _alone(said))
 
 
 def _alone(statistics: DelayStatistics) -> DelayStatistics:
@@ -250,7 +261,7 @@ def _in_order(batch: GraphBatch, predicted: PathPrediction) -> dict[str, FloatAr
 
 
 def _statistics(
-    solved: SolvedRouting, graph: GraphTensors, paths: dict[str, FloatArray], demand_count: int
+    layout: Layout, graph: GraphTensors, paths: dict[str, FloatArray], demand_count: int
 ) -> DelayStatistics:
     """Paths put together to demands, [1, demands]."""
     delays = PathDelays(
@@ -258,17 +269,17 @@ def _statistics(
         paths["deviation"] * graph.unit_s,
         paths["skew"],
         paths["jitter"] * graph.unit_s,
-        np.where(paths["loss"] < LEAST_LOSS_PER_HOP * np.diff(solved.layout.hop_pointer), 1.0, 1 - paths["loss"]),
+        np.where(paths["loss"] < LEAST_LOSS_PER_HOP * np.diff(layout.hop_pointer), 1.0, 1 - paths["loss"]),
     )
-    demands = delays.demands(solved.layout, demand_count)
-    stretched = delays.stretched(paths["p99"] * graph.unit_s).demands(solved.layout, demand_count)
+    demands = delays.demands(layout, demand_count)
+    stretched = delays.stretched(paths["p99"] * graph.unit_s).demands(layout, demand_count)
     return replace(demands, p99_s=np.maximum(stretched.p99_s, demands.mean_s))
 
 
 def _prediction(
     scenario: Scenario, solved: SolvedRouting, graph: GraphTensors, paths: dict[str, FloatArray]
 ) -> Prediction:
-    demands = _statistics(solved, graph, paths, scenario.traffic.demand_count)
+    demands = _statistics(solved.layout, graph, paths, scenario.traffic.demand_count)
     # Link values stay those of the fixed point: the network corrects what flows see.
     carried = (solved.state.offered * (1 - solved.state.loss)).sum(axis=-1)[0]
     arriving = solved.traffic.packets_per_s.sum(axis=-1)[0]

@@ -174,32 +174,10 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
     own = bits[hop_path] / capacity
     arrivals = solved.arrivals
     model, on, off = arrivals.model[demand], arrivals.on_s[demand], arrivals.off_s[demand]
-    room = np.maximum(topology.queue_packets[hop_link], 1.0)
     hop_demand = demand[hop_path]
     bursts = HopBursts.of(solved.bursts, hop_demand, layout.share[hop_path], part, service[hop_queue])
     load = packets * own
     inflow = Inflow.of(topology, pointer, hop_link, load)
-    period = bursts.period_s
-    bursty = period > 0
-    drain = room * service[hop_queue]
-    hop_table = [
-        _log(part, 1e-6),
-        _log(load, 1e-6),
-        np.log(own / service[hop_queue]),
-        np.where(bursty, _log(period / drain, 1e-4), 0.0) / 4,
-        np.log(np.maximum(thinned, 1e-3)),
-        *(np.log(np.clip(1 + excess, 1e-2, 1e4)) / 2 for excess in bursts.excess),
-        inflow.first.astype(np.float64),
-        inflow.same_part,
-        inflow.capacity_step,
-        *_in_trains(
-            load,
-            np.bincount(hop_link, weights=load, minlength=topology.link_count)[hop_link].astype(np.float64),
-            np.where(model == ARRIVAL_MODELS.index("autocorrelated"), arrivals.correlation[demand], 0.0)[hop_path],
-            wait[hop_queue] / own,
-            waits.variance_s2.reshape(-1)[hop_queue] / own**2,
-        ),
-    ]
     log_idle = np.log1p(-np.clip(waits.waiting_probability.reshape(-1), 0.0, MOST_WAITING))
     idle_total = np.bincount(hop_path, weights=log_idle[hop_queue], minlength=paths)
     atoms = solved.atoms
@@ -232,19 +210,9 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
     second = traffic.second_moment_ratio[demand]
     weight = layout.share * np.maximum(delays.survival, 1e-12)
     weight = weight / np.bincount(demand, weights=weight, minlength=traffic.demand_count)[demand]
-    room_of_link = np.maximum(topology.queue_packets[links], 1.0)
-    link_table = [
-        np.minimum(state.offered.sum(axis=-1).reshape(-1)[links], 5.0),
-        state.busy.reshape(-1)[links],
-        np.bincount(used_link, minlength=len(links)) / 3.0,
-        np.log(room_of_link) / 4,
-    ]
-    deviation = np.sqrt(np.maximum(waits.variance_s2.reshape(-1), 0.0))
-    third = waits.third_s3.reshape(-1)
     own_deviation = own_total * np.sqrt(np.maximum(second - 1, 0.0))
     varied = second > 1 + 1e-9
     own_skew = (solved.size_third[demand] - 3 * second + 2) / np.where(varied, second - 1, 1.0) ** 1.5
-    limit = wait_limit(scenario, used // solved.queues) * service[used]
     return GraphTensors(
         unit_s=unit,
         demand_count=traffic.demand_count,
@@ -262,19 +230,84 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
         path_continuous=_single(atoms.continuous[demand].astype(np.float64)),
         hop_pointer=pointer.astype(np.int64),
         hop_queue=hop_used.astype(np.int64),
-        hop_features=_stack(hop_table, len(hop_queue)),
+        hop_features=hop_features(scenario, solved, hop_demand, hop_link, hop_queue, load, thinned, bursts, inflow),
         hop_weight=_single(part),
         queue_features=queue_features(scenario, solved, used, hop_used, load, model[hop_path], bursts, inflow),
-        queue_wait=_single(np.clip(wait[used], LEAST_WAIT * service[used], limit) / unit),
-        queue_limit=_single(limit / unit),
-        queue_deviation=_single(np.clip(deviation[used], LEAST_WAIT * service[used], limit) / unit),
-        queue_skew=_single(_skew(third, deviation)[used]),
-        queue_loss=_single(loss[used]),
-        queue_log_idle=_single(log_idle[used]),
         queue_link=used_link.astype(np.int64),
         queue_number=used.astype(np.int64),
-        link_features=_stack(link_table, len(links)),
+        link_features=link_features(scenario, solved, links, used_link),
+        **queue_columns(scenario, solved, used, unit),
     )
+
+
+def hop_features(
+    scenario: Scenario,
+    solved: SolvedRouting,
+    demand: IntArray,
+    link: IntArray,
+    queue: IntArray,
+    load: FloatArray,
+    thinned: FloatArray,
+    bursts: HopBursts,
+    inflow: Inflow,
+) -> Features:
+    """[hops, len(HOP_FEATURES)] of all hops at their links.
+
+    Per hop its ``demand``, ``link`` and ``queue`` (link * queues + queue), the ``load`` it brings (of the link's
+    capacity), the part of the packets sent that is left (``thinned``), how bursty it is, and where it comes from.
+    """
+    topology, traffic, arrivals = scenario.topology, scenario.traffic, solved.arrivals
+    own = traffic.packet_bits_mean[demand] / topology.capacity_bps[link]
+    service = solved.state.service_s.reshape(-1)[queue]
+    drain = np.maximum(topology.queue_packets[link], 1.0) * service
+    correlated = arrivals.model[demand] == ARRIVAL_MODELS.index("autocorrelated")
+    table = [
+        _log(bursts.part, 1e-6),
+        _log(load, 1e-6),
+        np.log(own / service),
+        np.where(bursts.period_s > 0, _log(bursts.period_s / drain, 1e-4), 0.0) / 4,
+        np.log(np.maximum(thinned, 1e-3)),
+        *(np.log(np.clip(1 + excess, 1e-2, 1e4)) / 2 for excess in bursts.excess),
+        inflow.first.astype(np.float64),
+        inflow.same_part,
+        inflow.capacity_step,
+        *_in_trains(
+            load,
+            np.bincount(link, weights=load, minlength=topology.link_count)[link].astype(np.float64),
+            np.where(correlated, arrivals.correlation[demand], 0.0),
+            solved.waits.mean_s.reshape(-1)[queue] / own,
+            solved.waits.variance_s2.reshape(-1)[queue] / own**2,
+        ),
+    ]
+    return _stack(table, len(queue))
+
+
+def queue_columns(scenario: Scenario, solved: SolvedRouting, used: IntArray, unit_s: float) -> dict[str, Features]:
+    """What the fixed point says of these queues (link * queues + queue), by the names of GraphTensors."""
+    state, waits = solved.state, solved.waits
+    service = state.service_s.reshape(-1)[used]
+    deviation = np.sqrt(np.maximum(waits.variance_s2.reshape(-1)[used], 0.0))
+    limit = wait_limit(scenario, used // solved.queues) * service
+    waiting = np.clip(waits.waiting_probability.reshape(-1)[used], 0.0, MOST_WAITING)
+    return {
+        "queue_wait": _single(np.clip(waits.mean_s.reshape(-1)[used], LEAST_WAIT * service, limit) / unit_s),
+        "queue_limit": _single(limit / unit_s),
+        "queue_deviation": _single(np.clip(deviation, LEAST_WAIT * service, limit) / unit_s),
+        "queue_skew": _single(_skew(waits.third_s3.reshape(-1)[used], deviation)),
+        "queue_loss": _single(np.clip(state.loss.reshape(-1)[used], 0.0, 1.0)),
+        "queue_log_idle": _single(np.log1p(-waiting)),
+    }
+
+
+def link_features(scenario: Scenario, solved: SolvedRouting, links: IntArray, queue_link: IntArray) -> Features:
+    """[links, len(LINK_FEATURES)] of these links; ``queue_link`` are the positions there of all queues in use."""
+    table = [
+        np.minimum(solved.state.offered.sum(axis=-1).reshape(-1)[links], 5.0),
+        solved.state.busy.reshape(-1)[links],
+        np.bincount(queue_link, minlength=len(links)) / 3.0,
+        np.log(np.maximum(scenario.topology.queue_packets[links], 1.0)) / 4,
+    ]
+    return _stack(table, len(links))
 
 
 def _in_trains(

@@ -7,6 +7,7 @@ from it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +47,26 @@ class Inflow:
         first[pointer[:-1]] = True
         first = first[:-1]
         before = np.concatenate([hop_link[:1], hop_link[:-1]])
+        port = np.bincount(hop_link, weights=load * capacity[hop_link], minlength=links)
+        return cls.at(topology, np.arange(links), hop_link, before, first, load, lambda behind: port[behind])
+
+    @classmethod
+    def at(
+        cls,
+        topology: Topology,
+        link: IntArray,
+        hop_port: IntArray,
+        before: IntArray,
+        first: BoolArray,
+        load: FloatArray,
+        upstream: Callable[[IntArray], FloatArray],
+    ) -> Inflow:
+        """The same for ports at ``link`` [ports], from all hops there.
+
+        Hops say their port, the link ``before`` (any where they are ``first``) and their ``load``; ``upstream`` gives
+        the bit/s that links [ports, most links into a node] carry in all.
+        """
+        links, ports, capacity = topology.link_count, len(link), topology.capacity_bps
         # Links into a node are numbered, so that (link before, link) is one small number.
         order = np.argsort(topology.link_target, kind="stable")
         counts = np.bincount(topology.link_target, minlength=topology.node_count)
@@ -53,20 +74,20 @@ class Inflow:
         number = np.empty(links, dtype=np.int64)
         number[order] = np.arange(links) - starts[topology.link_target[order]]
         most = max(int(counts.max(initial=1)), 1)
-        pair = hop_link * most + number[before]
-        bits = load * capacity[hop_link]
-        port = np.bincount(hop_link, weights=bits, minlength=links)
+        pair = hop_port * most + number[before]
+        bits = load * capacity[link[hop_port]]
+        port = np.bincount(hop_port, weights=bits, minlength=ports)
         some = np.where(port > 0, port, 1.0)
-        through = np.bincount(pair, weights=np.where(first, 0.0, bits), minlength=links * most)
-        part = through.reshape(links, most) / some[:, None]
+        through = np.bincount(pair, weights=np.where(first, 0.0, bits), minlength=ports * most).reshape(ports, most)
+        part = through / some[:, None]
         # The link behind each number, seen from the port: that into the port's source node.
-        source = starts[topology.link_source][:, None] + np.arange(most)
+        source = starts[topology.link_source[link]][:, None] + np.arange(most)
         behind = order[np.minimum(source, max(links - 1, 0))]
         used = part > 0
-        upstream = port[behind]
-        kept = np.where(used, through.reshape(links, most) / np.where(upstream > 0, upstream, 1.0), 0.0)
-        supply = np.where(used, capacity[behind] / capacity[:, None], 0.0).sum(axis=1)
-        step = np.clip(np.log(capacity[before] / capacity[hop_link]), -STEP_LIMIT, STEP_LIMIT)
+        carried = upstream(behind)
+        kept = np.where(used, through / np.where(carried > 0, carried, 1.0), 0.0)
+        supply = np.where(used, capacity[behind] / capacity[link][:, None], 0.0).sum(axis=1)
+        step = np.clip(np.log(capacity[before] / capacity[link[hop_port]]), -STEP_LIMIT, STEP_LIMIT)
         return cls(
             first=first,
             same_part=np.where(first, 0.0, part.reshape(-1)[pair]),

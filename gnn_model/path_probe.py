@@ -17,7 +17,7 @@ from gnn_model.analytic_delay import path_statistics
 from gnn_model.analytic_fixed_point import Shared
 from gnn_model.analytic_layout import Layout
 from gnn_model.graph_tensors import GraphTensors, tensors_of_solved
-from gnn_model.incremental import AddedPaths
+from gnn_model.move_layout import AddedPaths
 from gnn_model.routenet.batch import GraphBatch, side_by_side
 from gnn_model.routenet.engine import Engine, NetworkStates
 from gnn_model.routenet.readout import PathPrediction
@@ -51,15 +51,24 @@ class PathProbe:
     engine: Engine
     states: NetworkStates
 
-    def read(self, added: AddedPaths, entry: IntArray) -> Probed:
-        """Lay the paths out and read them; ``entry`` [paths] says which paths belong together."""
-        both = self._with(added)
+    def graph_of(self, added: AddedPaths) -> GraphTensors:
+        """The paths laid out for the network; queues are those of the routing held and what is added."""
+        return self._laid_out(self._with(added))[0]
+
+    def _laid_out(self, both: SolvedRouting) -> tuple[GraphTensors, IntArray]:
+        """What is added to the routing held, and where its queues are in the graph."""
         graph = tensors_of_solved(self.scenario, both)
         known = np.searchsorted(graph.queue_number, self.graph.queue_number)
         features = graph.queue_features.copy()
         features[known] = self.graph.queue_features  # what is added shall not change the queues
         first_path, first_hop = len(self.solved.layout.path_demand), len(self.solved.layout.flat_queue)
-        graph = replace(_rows(graph, first_path, first_hop), queue_features=features)
+        return replace(_rows(graph, first_path, first_hop), queue_features=features), known
+
+    def read(self, added: AddedPaths, entry: IntArray) -> Probed:
+        """Lay the paths out and read them; ``entry`` [paths] says which paths belong together."""
+        both = self._with(added)
+        graph, known = self._laid_out(both)
+        first_path = len(self.solved.layout.path_demand)
         states = self.engine.along(graph, known, self.states)
         batch = side_by_side(graph)
         with torch.inference_mode():

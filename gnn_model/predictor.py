@@ -96,6 +96,10 @@ class RoutingJudge(Protocol):
         """What each move alone would change: an estimate, close to what a full prediction would say."""
         ...
 
+    def judge_closely(self, moves: Sequence[Mapping[int, Sequence[PathShare]]]) -> MoveEffects | None:
+        """The same for moves that deserve some ten times the work; None where that would say nothing new."""
+        ...
+
     def accept(self, move: Mapping[int, Sequence[PathShare]]) -> Prediction:
         """Carry a move out and predict the new routing in full."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from gnn_model.analytic_bursts import Burstiness
 from gnn_model.analytic_delay import PathDelays, path_statistics
-from gnn_model.analytic_fixed_point import Shared, fixed_point
+from gnn_model.analytic_fixed_point import Shared, Solution, fixed_point
 from gnn_model.analytic_layout import Layout, PathPool
 from gnn_model.analytic_queues import Ports, QueueInput, QueueState, Waits
 from gnn_model.arrival_table import ArrivalTable
@@ -17,6 +18,8 @@ from gnn_model.size_atoms import SizeAtoms
 from topology_sync.routing import Routing
 from topology_sync.scenario import Scenario
 from topology_sync.values import BoolArray, FloatArray, IntArray
+
+Solver = Callable[[Shared, Layout], Solution]
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def _solve(
     scenario: Scenario, shared: Shared, arrivals: ArrivalTable, layout: Layout, helpers: Executor | None
 ) -> SolvedRouting:
     traffic, state, waits, survival = fixed_point(shared, layout)
-    waiting = helpers.submit(_by_load_per_weight, shared, layout, state, waits) if helpers is not None else None
+    waiting = helpers.submit(by_load_per_weight, shared, layout, state, waits) if helpers is not None else None
     paths = path_statistics(
         layout,
         waits=waits,
@@ -94,7 +97,7 @@ def _solve(
         propagation_s=scenario.topology.delay_s,
         flows=shared.flows,
     )
-    ordered = _by_load_per_weight(shared, layout, state, waits) if waiting is None else waiting.result()
+    ordered = by_load_per_weight(shared, layout, state, waits) if waiting is None else waiting.result()
     return SolvedRouting(
         arrivals,
         shared.flows.bursts,
@@ -111,10 +114,14 @@ def _solve(
     )
 
 
-def _by_load_per_weight(
-    shared: Shared, layout: Layout, state: QueueState, waits: Waits
+def by_load_per_weight(
+    shared: Shared, layout: Layout, state: QueueState, waits: Waits, solve: Solver = fixed_point
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Solve again with weighted ports as strict ones, queues numbered by load per weight, least first."""
+    """Solve again with weighted ports as strict ones, queues numbered by load per weight, least first.
+
+    Mean wait, loss, load before and fair share as in ``SolvedRouting``, [links * queues]; ``solve`` is what solved
+    before.
+    """
     ports = shared.ports
     offered = state.offered[0]
     if not ports.weighted.any():
@@ -126,7 +133,7 @@ def _by_load_per_weight(
     rank = np.argsort(order, axis=-1, kind="stable")
     number: IntArray = (np.arange(shared.links)[:, None] * shared.queues + rank).reshape(-1)
     renumbered = replace(layout, flat_queue=number[layout.flat_queue])
-    _, other, other_waits, _ = fixed_point(shared.weighted_as_strict, renumbered)
+    _, other, other_waits, _ = solve(shared.weighted_as_strict, renumbered)
     other_offered = other.offered[0]
     before = (np.cumsum(other_offered, axis=-1) - other_offered).reshape(-1)
     wait, loss = other_waits.mean_s.reshape(-1)[number], other.loss.reshape(-1)[number]

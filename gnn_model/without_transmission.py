@@ -77,7 +77,13 @@ class _JudgeWithoutTransmission:
         return _shortened(self._judge.prediction, self._by_s)
 
     def judge(self, moves: Sequence[Mapping[int, Sequence[PathShare]]]) -> MoveEffects:
-        effects = self._judge.judge(moves)
+        return self._shortened(moves, self._judge.judge(moves))
+
+    def judge_closely(self, moves: Sequence[Mapping[int, Sequence[PathShare]]]) -> MoveEffects | None:
+        effects = self._judge.judge_closely(moves)
+        return None if effects is None else self._shortened(moves, effects)
+
+    def _shortened(self, moves: Sequence[Mapping[int, Sequence[PathShare]]], effects: MoveEffects) -> MoveEffects:
         by_s = self._by_s[effects.demand]
         bit_time_s = 1 / self._scenario.topology.capacity_bps
         for move, first in zip(moves, effects.pointer.tolist(), strict=False):

@@ -22,6 +22,7 @@ from topology_sync.topology import Scheduler
 from topology_sync.values import FloatArray
 
 MOST_PREDICTIONS = 1_000
+CLOSELY_ONE_IN = 8  # estimated moves: the best of them are judged closely
 
 
 @dataclass(eq=False)
@@ -97,11 +98,21 @@ class MoveJudging:
             return None
         self.estimated += len(moves)
         began = time.monotonic()
-        effects = judge.judge([{move.demand: move.paths} for move in moves])
+        asked = [{move.demand: move.paths} for move in moves]
+        result = self._estimated(judge.judge(asked))
+        likely = np.argsort(np.round(result, 9), kind="stable")[: len(moves) // CLOSELY_ONE_IN]
+        closer = judge.judge_closely([asked[index] for index in likely.tolist()])
+        if closer is not None:
+            result[likely] = self._estimated(closer)
         self._estimate_s = (time.monotonic() - began) / max(len(moves), 1)
+        return result
+
+    def _estimated(self, effects: MoveEffects) -> FloatArray:
+        """About the violation score after each move, [moves]."""
+        count = len(effects.pointer) - 1
         change = self._contribution(effects) - self._held[effects.demand]
-        of_move = np.repeat(np.arange(len(moves)), np.diff(effects.pointer))
-        result: FloatArray = self._held.sum() + np.bincount(of_move, weights=change, minlength=len(moves))
+        of_move = np.repeat(np.arange(count), np.diff(effects.pointer))
+        result: FloatArray = self._held.sum() + np.bincount(of_move, weights=change, minlength=count)
         return result
 
     def _holding(self, routing: Routing) -> RoutingJudge | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -34,12 +34,15 @@ PATHS_PER_PART = 1024  # fewer are not worth handing to another thread
 class NetworkStates:
     """What the network holds of a graph after its rounds, for those who go on from there.
 
-    ``queue_inputs``: [queues, 3 width] of every round, the projected queues that paths read; ``queue_state`` [queues,
-    width] after the rounds; and what the perceptrons of the readout say: ``hop_outputs`` [hops, ...], ``path_outputs``
-    [paths, ...].
+    ``queue_inputs``: [queues, 3 width] of every round, the projected queues that paths read; ``gathered`` [queues,
+    width] of every round but the last, what paths told queues; ``path_start`` [paths, width] before the last round;
+    ``queue_state`` [queues, width] after the rounds; and what the perceptrons of the readout say, ``hop_outputs``
+    [hops, ...] and ``path_outputs`` [paths, ...].
     """
 
     queue_inputs: tuple[Floats, ...]
+    gathered: tuple[Floats, ...]
+    path_start: Floats
     queue_state: Floats
     hop_outputs: Floats
     path_outputs: Floats
@@ -94,14 +97,41 @@ class Engine:
         they are encoded.
         """
         queue_state = self._queue_encoder(graph.queue_features, bounded=True)
-        queue_input = np.empty((len(queue_state), 3 * self.width), np.float32)
-        network_kernel.linear(self._scan_rows, queue_state, self._queue_weight, self._added_bias, queue_input)
+        queue_input = self._queue_input(queue_state)
         walk = self._walk(graph, None)
+        start = walk.path_state
         for given in others.queue_inputs:
             queue_input[known] = given
+            start = walk.path_state.copy()
             walk.read(queue_input)
         queue_state[known] = others.queue_state
-        return self._read_out(walk, queue_state, others.queue_inputs)
+        return self._read_out(walk, queue_state, others.queue_inputs, (), start)
+
+    def changed_queues(
+        self, queue_features: Floats, link_features: Floats, queue_link: IntArray, gathered: Sequence[Floats]
+    ) -> tuple[list[Floats], Floats]:
+        """Queues of changed ports that are told the same by their paths: ``queue_inputs`` and ``queue_state``."""
+        queue_state = self._queue_encoder(queue_features, bounded=True)
+        link_state = self._link_encoder(link_features, bounded=True)
+        inputs = [self._queue_input(queue_state)]
+        for told in gathered:
+            link_state, queue_state = self._updated(queue_link, told, link_state, queue_state)
+            inputs.append(self._queue_input(queue_state))
+        return inputs, queue_state
+
+    def resumed(
+        self, graph: GraphTensors, path_start: Floats, queue_inputs: Sequence[Floats], queue_state: Floats
+    ) -> NetworkStates:
+        """Read paths along queues in these states: the first ones in the last round alone, from ``path_start``."""
+        walk = self._walk(graph, None)
+        held = len(path_start)
+        added = replace(walk, order=walk.order[walk.order >= held], parts=[(0, graph.path_count - held)])
+        for queue_input in queue_inputs[:-1]:
+            added.read(queue_input)
+        walk.path_state[:held] = path_start
+        start = walk.path_state.copy()
+        walk.read(queue_inputs[-1])
+        return self._read_out(walk, queue_state, tuple(queue_inputs), (), start)
 
     def states(self, graph: GraphTensors, pool: ThreadPoolExecutor | None = None) -> NetworkStates:
         """Encoders, rounds and the readout's perceptrons."""
@@ -109,19 +139,31 @@ class Engine:
         link_state = self._link_encoder(graph.link_features, bounded=True)
         walk = self._walk(graph, pool)
         inputs: list[Floats] = []
+        gathered: list[Floats] = []
+        start = walk.path_state
         for round_number in range(self._rounds):
-            inputs.append(np.empty((len(queue_state), 3 * self.width), np.float32))
-            network_kernel.linear(self._scan_rows, queue_state, self._queue_weight, self._added_bias, inputs[-1])
+            inputs.append(self._queue_input(queue_state))
+            start = walk.path_state.copy()
             walk.read(inputs[-1])
             if round_number + 1 < self._rounds:
-                from_queues = np.empty_like(link_state)
-                network_kernel.plain_sum(graph.queue_link, queue_state, from_queues)
-                link_state = self._link_cell(from_queues, link_state)
-                gathered = np.empty_like(queue_state)
-                network_kernel.weighted_sum(graph.hop_queue, graph.hop_weight, walk.messages, gathered)
-                both = np.concatenate([gathered, link_state[graph.queue_link]], axis=1)
-                queue_state = self._queue_cell(both, queue_state)
-        return self._read_out(walk, queue_state, tuple(inputs))
+                gathered.append(np.empty_like(queue_state))
+                network_kernel.weighted_sum(graph.hop_queue, graph.hop_weight, walk.messages, gathered[-1])
+                link_state, queue_state = self._updated(graph.queue_link, gathered[-1], link_state, queue_state)
+        return self._read_out(walk, queue_state, tuple(inputs), tuple(gathered), start)
+
+    def _queue_input(self, queue_state: Floats) -> Floats:
+        result = np.empty((len(queue_state), 3 * self.width), np.float32)
+        network_kernel.linear(self._scan_rows, queue_state, self._queue_weight, self._added_bias, result)
+        return result
+
+    def _updated(
+        self, queue_link: IntArray, gathered: Floats, link_state: Floats, queue_state: Floats
+    ) -> tuple[Floats, Floats]:
+        """Links from their queues, then queues from what they were told and from their links."""
+        from_queues = np.empty_like(link_state)
+        network_kernel.plain_sum(queue_link, queue_state, from_queues)
+        link_state = self._link_cell(from_queues, link_state)
+        return link_state, self._queue_cell(np.concatenate([gathered, link_state[queue_link]], axis=1), queue_state)
 
     def _walk(self, graph: GraphTensors, pool: ThreadPoolExecutor | None) -> _Walk:
         lengths = np.diff(graph.hop_pointer)
@@ -131,7 +173,14 @@ class Engine:
         messages = np.zeros((len(graph.hop_queue), self.width), np.float32)
         return _Walk(self, graph, order, _parts(lengths[order], pool), pool, path_state, messages)
 
-    def _read_out(self, walk: _Walk, queue_state: Floats, inputs: tuple[Floats, ...]) -> NetworkStates:
+    def _read_out(
+        self,
+        walk: _Walk,
+        queue_state: Floats,
+        inputs: tuple[Floats, ...],
+        gathered: tuple[Floats, ...],
+        path_start: Floats,
+    ) -> NetworkStates:
         hop_queue = walk.graph.hop_queue
         hop_outputs = np.empty((len(hop_queue), len(self._hop.bias_2)), np.float32)
         queue_part = np.empty((len(queue_state), len(self._hop.bias_1)), np.float32)
@@ -153,7 +202,7 @@ class Engine:
 
         _shared(read_out, _parts(np.ones(len(hop_queue), np.int64), walk.pool), walk.pool)
         path_outputs = self._path(walk.path_state, bounded=False)
-        return NetworkStates(inputs, queue_state, hop_outputs, path_outputs)
+        return NetworkStates(inputs, gathered, path_start, queue_state, hop_outputs, path_outputs)
 
     @staticmethod
     def _rows(outputs: int, inputs: int) -> int:
