@@ -116,22 +116,25 @@ def path_statistics(
     capacity_bps: FloatArray,
     propagation_s: FloatArray,
     flows: Flows,
+    group: IntArray | None = None,
 ) -> PathDelays:
     """Sum the waits [candidates, links, queues] and own transmission times along every path.
 
     Cumulants of independent hops add up; the own size is the same at all hops, so its deviation adds up linearly.
+    ``group`` [paths] says which paths share the packets of their demand (default: all of a demand in a candidate).
     """
-    spacing = spacing_s(layout, survival, flows)
+    spacing = spacing_s(layout, survival, flows, group)
     form = _compiled_statistics if COMPILED else reference_statistics
     return form(layout, waits, load, survival, capacity_bps, propagation_s, flows, spacing)
 
 
-def spacing_s(layout: Layout, survival: FloatArray, flows: Flows) -> FloatArray:
-    """Usual time between delivered packets of each path's demand, [paths]."""
+def spacing_s(layout: Layout, survival: FloatArray, flows: Flows, group: IntArray | None = None) -> FloatArray:
+    """Usual time between delivered packets of each path's demand (of its ``group``), [paths]."""
     demand = layout.path_demand
-    rows = layout.path_candidate * len(flows.bits) + demand
+    if group is None:
+        group = layout.path_candidate * len(flows.bits) + demand
     arriving = flows.packets_per_s[demand] * layout.share * np.maximum(survival, 1e-12)
-    rate = np.bincount(rows, weights=arriving, minlength=layout.candidates * len(flows.bits))[rows]
+    rate = np.bincount(group, weights=arriving)[group]
     some = rate > NOTHING
     spacing: FloatArray = np.where(some, flows.spacing_ratio[demand] / np.where(some, rate, 1.0), np.inf)
     return spacing

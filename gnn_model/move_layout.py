@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,16 @@ class LaidOut:
                 link=link,
             ),
         )
+
+    @cached_property
+    def entry_move(self) -> IntArray:
+        """The move of every entry."""
+        return np.repeat(np.arange(len(self.pointer) - 1), np.diff(self.pointer))
+
+    @cached_property
+    def path_entry(self) -> IntArray:
+        """The entry of every path."""
+        return np.repeat(np.arange(len(self.demand)), np.diff(self.path_pointer))
 
     def for_kernel(self, hop_factor: FloatArray) -> moves_kernel.Moves:
         """The same with the predicted wait over the analytic one at every hop, [hops]."""

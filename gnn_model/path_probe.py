@@ -51,9 +51,9 @@ class PathProbe:
     engine: Engine
     states: NetworkStates
 
-    def graph_of(self, added: AddedPaths) -> GraphTensors:
+    def graph_of(self, added: AddedPaths, entry: IntArray) -> GraphTensors:
         """The paths laid out for the network; queues are those of the routing held and what is added."""
-        return self._laid_out(self._with(added))[0]
+        return self._laid_out(self._with(added, entry))[0]
 
     def _laid_out(self, both: SolvedRouting) -> tuple[GraphTensors, IntArray]:
         """What is added to the routing held, and where its queues are in the graph."""
@@ -66,7 +66,7 @@ class PathProbe:
 
     def read(self, added: AddedPaths, entry: IntArray) -> Probed:
         """Lay the paths out and read them; ``entry`` [paths] says which paths belong together."""
-        both = self._with(added)
+        both = self._with(added, entry)
         graph, known = self._laid_out(both)
         first_path = len(self.solved.layout.path_demand)
         states = self.engine.along(graph, known, self.states)
@@ -87,7 +87,7 @@ class PathProbe:
         wait_s = predicted.hop_wait.double().numpy() * graph.unit_s
         return Probed(batch, graph, predicted, replace(both, layout=layout, paths=own), wait_s)
 
-    def _with(self, added: AddedPaths) -> SolvedRouting:
+    def _with(self, added: AddedPaths, entry: IntArray) -> SolvedRouting:
         solved, old = self.solved, self.solved.layout
         layout = Layout(
             candidates=1,
@@ -102,6 +102,8 @@ class PathProbe:
         path = np.repeat(np.arange(len(added.demand)), np.diff(added.pointer))
         survival = np.exp(np.bincount(path, weights=kept, minlength=len(added.demand)))
         ratio = solved.state.ratio
+        # A demand sends its packets along the paths that belong together, not along all of its paths here.
+        group = np.concatenate([old.path_demand, self.scenario.traffic.demand_count + entry])
         paths = path_statistics(
             layout,
             waits=solved.waits,
@@ -110,6 +112,7 @@ class PathProbe:
             capacity_bps=self.scenario.topology.capacity_bps,
             propagation_s=self.scenario.topology.delay_s,
             flows=self.shared.flows,
+            group=group,
         )
         return replace(solved, layout=layout, paths=paths)
 

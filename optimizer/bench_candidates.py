@@ -236,7 +236,8 @@ def table(figures: dict[str, Any]) -> str:
         first = score["best_in_first"]
         lines.append(
             f"| {row['traffic']} | {row['predictor']} | {row['way']} | {row['full_per_s']:.0f} "
-            f"| {row['incremental_per_s']:.0f} | {row['demands_reached']:.0f} | {_percent(mean['change']['median'])}, {_pair(mean['error'])} "
+            f"| {row['incremental_per_s']:.0f} | {row['demands_reached']:.0f} "
+            f"| {_percent(mean['change']['median'])}, {_pair(mean['error'])} "
             f"| {_pair(p99['error'])} | {_pair(mean['moved'])}, {_pair(p99['moved'])} "
             f"| {score['rank_correlation']:.3f} | {first[str(BEST)]} / {first[str(2 * BEST)]} |"
         )
