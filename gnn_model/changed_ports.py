@@ -144,9 +144,8 @@ class ChangedPorts:
         new_path = np.repeat(np.arange(len(moves.paths.demand)), np.diff(moves.paths.pointer))
         new = moves.entry_move[moves.path_entry[new_path]] * links + moves.paths.link
         touched = np.unique(np.concatenate([old, new]))
-        at = np.full(count * links, -1)
-        at[touched] = np.arange(len(touched))
-        at = at.reshape(count, links)
+        at = np.full((count, links), -1)
+        at.reshape(-1)[touched] = np.arange(len(touched))
         move, link = touched // links, touched % links
         names = ("link_source", "link_target", "capacity_bps", "delay_s", "queue_packets")
         alike = replace(topology, **{name: getattr(topology, name)[link] for name in names})

@@ -47,7 +47,7 @@ class Inflow:
         first[pointer[:-1]] = True
         first = first[:-1]
         before = np.concatenate([hop_link[:1], hop_link[:-1]])
-        port = np.bincount(hop_link, weights=load * capacity[hop_link], minlength=links)
+        port: FloatArray = np.bincount(hop_link, weights=load * capacity[hop_link], minlength=links).astype(np.float64)
         return cls.at(topology, np.arange(links), hop_link, before, first, load, lambda behind: port[behind])
 
     @classmethod
