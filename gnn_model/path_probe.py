@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gnn_model.analytic_delay import path_statistics
+from gnn_model.analytic_delay import PathDelays, path_statistics
 from gnn_model.analytic_fixed_point import Shared
 from gnn_model.analytic_layout import Layout
 from gnn_model.graph_tensors import GraphTensors, tensors_of_solved
@@ -52,69 +52,66 @@ class PathProbe:
     states: NetworkStates
 
     def graph_of(self, added: AddedPaths, entry: IntArray) -> GraphTensors:
-        """The paths laid out for the network; queues are those of the routing held and what is added."""
-        return self._laid_out(self._with(added, entry))[0]
+        """The paths alone, laid out for the network: good for what is known of paths, not of queues and hops."""
+        return tensors_of_solved(self.scenario, self._alone(added, entry))
 
-    def _laid_out(self, both: SolvedRouting) -> tuple[GraphTensors, IntArray]:
-        """What is added to the routing held, and where its queues are in the graph."""
-        graph = tensors_of_solved(self.scenario, both)
+    def read(self, added: AddedPaths, entry: IntArray) -> Probed:
+        """Lay the paths out and read them; ``entry`` [paths] says which paths belong together."""
+        alone = self._alone(added, entry)
+        graph = tensors_of_solved(self.scenario, self._with(alone))
         known = np.searchsorted(graph.queue_number, self.graph.queue_number)
         features = graph.queue_features.copy()
         features[known] = self.graph.queue_features  # what is added shall not change the queues
         first_path, first_hop = len(self.solved.layout.path_demand), len(self.solved.layout.flat_queue)
-        return replace(_rows(graph, first_path, first_hop), queue_features=features), known
-
-    def read(self, added: AddedPaths, entry: IntArray) -> Probed:
-        """Lay the paths out and read them; ``entry`` [paths] says which paths belong together."""
-        both = self._with(added, entry)
-        graph, known = self._laid_out(both)
-        first_path = len(self.solved.layout.path_demand)
+        graph = replace(_rows(graph, first_path, first_hop), queue_features=features)
         states = self.engine.along(graph, known, self.states)
         batch = side_by_side(graph)
         with torch.inference_mode():
             predicted = self.engine.combine(states, batch)
+        wait_s = predicted.hop_wait.double().numpy() * graph.unit_s
+        by_entry = replace(alone.layout, path_demand=entry)
+        return Probed(batch, graph, predicted, replace(alone, layout=by_entry), wait_s)
+
+    def _alone(self, added: AddedPaths, entry: IntArray) -> SolvedRouting:
+        """The paths in queues as they are."""
+        solved = self.solved
         layout = Layout(
             candidates=1,
             path_candidate=np.zeros(len(entry), np.int64),
-            path_demand=entry,
+            path_demand=added.demand,
             share=added.share,
             hop_pointer=added.pointer,
             flat_queue=added.queue,
             flat_link=added.link,
         )
-        paths = both.paths
-        own = replace(paths, **{field.name: getattr(paths, field.name)[first_path:] for field in fields(paths)})
-        wait_s = predicted.hop_wait.double().numpy() * graph.unit_s
-        return Probed(batch, graph, predicted, replace(both, layout=layout, paths=own), wait_s)
-
-    def _with(self, added: AddedPaths, entry: IntArray) -> SolvedRouting:
-        solved, old = self.solved, self.solved.layout
-        layout = Layout(
-            candidates=1,
-            path_candidate=np.zeros(len(old.path_demand) + len(added.demand), np.int64),
-            path_demand=np.concatenate([old.path_demand, added.demand]),
-            share=np.concatenate([old.share, added.share]),
-            hop_pointer=np.concatenate([old.hop_pointer, old.hop_pointer[-1] + added.pointer[1:]]),
-            flat_queue=np.concatenate([old.flat_queue, added.queue]),
-            flat_link=np.concatenate([old.flat_link, added.link]),
-        )
         kept = np.log1p(-np.minimum(solved.state.loss.reshape(-1), 1 - 1e-12))[added.queue]
         path = np.repeat(np.arange(len(added.demand)), np.diff(added.pointer))
-        survival = np.exp(np.bincount(path, weights=kept, minlength=len(added.demand)))
         ratio = solved.state.ratio
-        # A demand sends its packets along the paths that belong together, not along all of its paths here.
-        group = np.concatenate([old.path_demand, self.scenario.traffic.demand_count + entry])
         paths = path_statistics(
             layout,
             waits=solved.waits,
             load=np.minimum(ratio, 1 / ratio),
-            survival=np.concatenate([solved.paths.survival, survival]),
+            survival=np.exp(np.bincount(path, weights=kept, minlength=len(added.demand))),
             capacity_bps=self.scenario.topology.capacity_bps,
             propagation_s=self.scenario.topology.delay_s,
             flows=self.shared.flows,
-            group=group,
+            group=entry,
         )
         return replace(solved, layout=layout, paths=paths)
+
+    def _with(self, alone: SolvedRouting) -> SolvedRouting:
+        """The paths beside those of the routing held."""
+        held, old, new = self.solved, self.solved.layout, alone.layout
+        names = ("path_candidate", "path_demand", "share", "flat_queue", "flat_link")
+        layout = Layout(
+            candidates=1,
+            hop_pointer=np.concatenate([old.hop_pointer, old.hop_pointer[-1] + new.hop_pointer[1:]]),
+            **{name: np.concatenate([getattr(old, name), getattr(new, name)]) for name in names},
+        )
+        both = [
+            np.concatenate([getattr(part.paths, field.name) for part in (held, alone)]) for field in fields(held.paths)
+        ]
+        return replace(held, layout=layout, paths=PathDelays(*both))
 
 
 def _rows(graph: GraphTensors, first_path: int, first_hop: int) -> GraphTensors:
