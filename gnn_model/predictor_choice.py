@@ -83,6 +83,7 @@ def warmed_up(predictor: Predictor) -> Predictor:
         ways = k_shortest_paths(topology, *ends, 2, np.ones(topology.link_count))
         moves: list[Mapping[int, Sequence[PathShare]]] = [{0: (PathShare(way),)} for way in ways]
         judge.judge(moves)
+        judge.judge_closely(moves)
         judge.accept(moves[-1])
     return predictor
 
