@@ -104,6 +104,9 @@ class MoveJudging:
         closer = judge.judge_closely([asked[index] for index in likely.tolist()])
         if closer is not None:
             result[likely] = self._estimated(closer)
+            # The best estimates are mostly too good; others shall not overtake them for not having been looked at.
+            rest = np.setdiff1d(np.arange(len(moves)), likely)
+            result[rest] = np.maximum(result[rest], result[likely].max(initial=-np.inf))
         self._estimate_s = (time.monotonic() - began) / max(len(moves), 1)
         return result
 
