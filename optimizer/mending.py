@@ -12,6 +12,7 @@ from optimizer.screening import Move
 from optimizer.search_state import ESTIMATED_PER_STEP, GREEDY_DEPTH, SMALLEST_GAIN, SearchState
 from optimizer.weighing import Weighing
 from topology_sync.routing import PathShare, Routing
+from topology_sync.values import FloatArray
 
 JUDGED_PER_STEP = 6
 CONFIRMED_PER_STEP = 2
@@ -70,11 +71,12 @@ def _judge_single(state: SearchState, moves: list[Move], deadline: float) -> boo
     likely = state.source.by_load(moves)[: state.judging.affordable(ESTIMATED_PER_STEP, deadline)]
     estimates = state.judging.violations(state.routing, likely)
     if estimates is not None:
-        order = np.argsort(np.round(estimates, 9), kind="stable").tolist()
-        better = [likely[index] for index in order if estimates[index] < state.violation]
-        alone = [likely[index] for index in order[:CONFIRMED_PER_STEP]]
-        routings = [state.routing.with_changes({move.demand: move.paths}) for move in alone]
-        return state.take_best([*_together(state, better), *routings], deadline)
+        if _take_by(state, likely, estimates, deadline):
+            return True
+        if not state.judging.has_time(deadline):
+            return False
+        closer = state.judging.closer_violations(state.routing, likely, estimates)
+        return closer is not None and _take_by(state, likely, closer, deadline)
     moves = state.source.ranked(moves)
     for first in range(0, min(len(moves), 4 * JUDGED_PER_STEP), JUDGED_PER_STEP):
         chosen = moves[first : first + JUDGED_PER_STEP]
@@ -84,6 +86,15 @@ def _judge_single(state: SearchState, moves: list[Move], deadline: float) -> boo
         if not state.judging.has_time(deadline):
             return False
     return False
+
+
+def _take_by(state: SearchState, moves: list[Move], estimates: FloatArray, deadline: float) -> bool:
+    """Take the best of these moves by such estimates, alone or several, if a prediction in full confirms it."""
+    order = np.argsort(np.round(estimates, 9), kind="stable").tolist()
+    better = [moves[index] for index in order if estimates[index] < state.violation]
+    alone = [moves[index] for index in order[:CONFIRMED_PER_STEP]]
+    routings = [state.routing.with_changes({move.demand: move.paths}) for move in alone]
+    return state.take_best([*_together(state, better), *routings], deadline)
 
 
 def _together(state: SearchState, moves: list[Move]) -> list[Routing]:

@@ -98,16 +98,25 @@ class MoveJudging:
             return None
         self.estimated += len(moves)
         began = time.monotonic()
-        asked = [{move.demand: move.paths} for move in moves]
-        result = self._estimated(judge.judge(asked))
-        likely = np.argsort(np.round(result, 9), kind="stable")[: len(moves) // CLOSELY_ONE_IN]
-        closer = judge.judge_closely([asked[index] for index in likely.tolist()])
-        if closer is not None:
-            result[likely] = self._estimated(closer)
-            # The best estimates are mostly too good; others shall not overtake them for not having been looked at.
-            rest = np.setdiff1d(np.arange(len(moves)), likely)
-            result[rest] = np.maximum(result[rest], result[likely].max(initial=-np.inf))
+        result = self._estimated(judge.judge([{move.demand: move.paths} for move in moves]))
         self._estimate_s = (time.monotonic() - began) / max(len(moves), 1)
+        return result
+
+    def closer_violations(self, routing: Routing, moves: Sequence[Move], estimates: FloatArray) -> FloatArray | None:
+        """The same with a close look at the best of them, which then go first; None where that says nothing new."""
+        judge = self._holding(routing)
+        likely = np.argsort(np.round(estimates, 9), kind="stable")[: len(moves) // CLOSELY_ONE_IN]
+        if judge is None or not len(likely):
+            return None
+        closer = judge.judge_closely([{moves[index].demand: moves[index].paths} for index in likely.tolist()])
+        if closer is None:
+            return None
+        self.estimated += len(likely)
+        result = estimates.copy()
+        result[likely] = self._estimated(closer)
+        # The best estimates are mostly too good; others shall not overtake them for not having been looked at.
+        rest = np.setdiff1d(np.arange(len(moves)), likely)
+        result[rest] = np.maximum(result[rest], result[likely].max())
         return result
 
     def _estimated(self, effects: MoveEffects) -> FloatArray:

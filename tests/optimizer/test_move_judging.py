@@ -61,7 +61,10 @@ def test_what_was_not_looked_at_does_not_come_first() -> None:
     table = GoalTable(np.full((3, count), 0.5), np.full(count, np.nan), np.ones(count))
     judging = MoveJudging(scenario, table, predictor)
     moves = [Move(demand, scenario.routing.paths[demand]) for demand in range(MOVES)]
-    found = judging.violations(scenario.routing, moves)
+    estimates = judging.violations(scenario.routing, moves)
+    assert estimates is not None
+    assert estimates[0] == estimates.min()
+    found = judging.closer_violations(scenario.routing, moves, estimates)
     assert found is not None
     assert sorted(predictor.judge.looked_at) == [0, 1, 2]
     order = np.argsort(np.round(found, 9), kind="stable").tolist()
