@@ -25,7 +25,7 @@ class _Loop:
     step: Callable[[], float]
     hung_after_s: float
     greenlet: Any = None
-    beat_s: float = 0.0
+    due_s: float = 0.0  # when the step under way began, or the next one is to begin
 
 
 class Loops:
@@ -46,7 +46,7 @@ class Loops:
     def alive(self) -> dict[str, bool]:
         """Whether each loop runs and is not stuck."""
         now_s = time.monotonic()
-        return {loop.name: not loop.greenlet.dead and now_s - loop.beat_s < loop.hung_after_s for loop in self._loops}
+        return {loop.name: not loop.greenlet.dead and now_s - loop.due_s < loop.hung_after_s for loop in self._loops}
 
     def largest_stall_s(self) -> float:
         """The longest time in the last minute in which no greenlet got to run."""
@@ -58,7 +58,7 @@ class Loops:
             greenlet.kill()
 
     def _launch(self, loop: _Loop) -> None:
-        loop.beat_s = time.monotonic()
+        loop.due_s = time.monotonic()
         loop.greenlet = hub.spawn(self._run, loop)
 
     def _run(self, loop: _Loop) -> None:
@@ -68,9 +68,8 @@ class Loops:
                 pause_s = loop.step()
             except Exception:
                 LOG.exception("loop %s: a step failed", loop.name)
-            loop.beat_s = time.monotonic()
+            loop.due_s = time.monotonic() + max(0.0, pause_s)
             hub.sleep(max(0.0, pause_s))
-            loop.beat_s = time.monotonic()
 
     def _watch(self) -> None:
         while True:

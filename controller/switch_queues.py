@@ -78,7 +78,7 @@ class SwitchQueues:
         self._open = open_database
         self._lock = hub.Semaphore(1)
         self._asked: dict[int, tuple[float, ...]] = {}
-        """Weights by datapath id that a transaction has set, or is setting: its intent is stored a moment later."""
+        """Weights by datapath id that a transaction has set, or is setting, until its intent is stored."""
         self._known: tuple[Any, Any, dict[int, dict[Hop, PortQueues]]] = (None, None, {})
         self._in_line: dict[int, tuple[Any, float]] = {}
         self._next_try_s: dict[str, float] = {}
@@ -91,6 +91,7 @@ class SwitchQueues:
         if self._ovsdb is None:
             self._say("ovsdb", "queues.ovsdb is not set: weights are not supported, switches serve queues as they are")
             return self._audit_period_s
+        self._forget_stored()
         now_s = time.monotonic()
         due: dict[str, list[int]] = {}
         for dpid in sorted(self._switches.rules):
@@ -113,14 +114,13 @@ class SwitchQueues:
                 raise TransactionError(f"the queues of {self._names.name_of(dpid)} cannot be reached now")
             groups.setdefault(remote, []).append(dpid)
         with self._lock:
-            before = self._asked
-            self._asked = {**before, **weights}
+            self._asked = {**self._asked, **weights}
             changed = 0
             try:
                 for remote, dpids in groups.items():
                     changed += self._bring_in_line(remote, dpids, timeout_s)
             except UnavailableError as error:
-                self._asked = before
+                self._asked = {dpid: chosen for dpid, chosen in self._asked.items() if dpid not in weights}
                 for dpid in weights:
                     self._in_line.pop(dpid, None)
                 for remote, dpids in groups.items():
@@ -128,6 +128,12 @@ class SwitchQueues:
                         self._bring_in_line(remote, dpids, timeout_s)
                 raise TransactionError(f"weights of queues were not changed: {error}") from error
         return changed
+
+    def _forget_stored(self) -> None:
+        present = self._transactions.intent.weights_of
+        left = {dpid: chosen for dpid, chosen in self._asked.items() if present.get(dpid) != chosen}
+        if left != self._asked:
+            self._asked = left
 
     def _keep(self, queues: ClassQueues, remote: str, dpids: list[int]) -> None:
         try:
@@ -205,7 +211,8 @@ class SwitchQueues:
     def _is_due(self, dpid: int, now_s: float) -> bool:
         ports, since_s = self._in_line.get(dpid, (None, 0.0))
         wanted = self._wanted().get(dpid)
-        return bool(wanted) and (ports != wanted or now_s - since_s >= self._audit_period_s)
+        untold = dpid not in self._transactions.intent.weights_of
+        return bool(wanted) and (ports != wanted or untold or now_s - since_s >= self._audit_period_s)
 
     def _remote(self, dpid: int) -> str | None:
         """Where the OVSDB of a switch is; None while that cannot be told."""

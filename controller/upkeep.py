@@ -6,6 +6,7 @@ default route; a demand whose path broke gets one when nobody else gave it a bet
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import replace
 
@@ -50,7 +51,8 @@ def with_network(
     for host in settings.hosts:
         dpid = dpid_of(host.node)
         if dpid is not None and dpid in switches:
-            hosts[host.prefix] = IntentHost(host.prefix, host.mac, dpid, host.port)
+            prefix = str(ipaddress.IPv4Network(host.prefix))  # 10.0.0.1 is 10.0.0.1/32, as learned ones are written
+            hosts[prefix] = IntentHost(prefix, host.mac, dpid, host.port)
     classes = tuple(IntentClass(entry.name, entry.dscp, queue_of.get(entry.name)) for entry in settings.classes)
     return replace(
         with_topology(intent, switches, links),

@@ -20,7 +20,7 @@ from gnn_model.analytic_delay import path_statistics
 from gnn_model.analytic_fixed_point import Shared, Solution, fixed_point
 from gnn_model.analytic_layout import Layout, PathPool
 from gnn_model.analytic_queues import NOTHING
-from gnn_model.configurations import Configuration, predict_as_scenarios, rescheduled
+from gnn_model.configurations import Configuration, in_parts, predict_as_scenarios, rescheduled
 from gnn_model.incremental import Held, RoutingJudge
 from gnn_model.predictor import Prediction
 from topology_sync.routing import Routing
@@ -66,6 +66,11 @@ class AnalyticPredictor:
             return predict_as_scenarios(self, scenario, candidates)
         pool = PathPool(scenario)
         shared = Shared.of(scenario, pool.queues)
+        return in_parts(lambda part: self._rescheduled(scenario, pool, shared, part), candidates)
+
+    def _rescheduled(
+        self, scenario: Scenario, pool: PathPool, shared: Shared, candidates: Sequence[Configuration]
+    ) -> list[Prediction]:
         places: dict[tuple[Scheduler, ...], tuple[Scenario, PathPool, Shared]] = {}
         for schedulers in dict.fromkeys(candidate.schedulers for candidate in candidates):
             other = rescheduled(scenario, schedulers)

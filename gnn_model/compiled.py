@@ -19,12 +19,18 @@ def version_of(sources: Iterable[Path]) -> str:
     return hashlib.sha256(b"".join(source.read_bytes() for source in sorted(sources))).hexdigest()[:16]
 
 
+def kernel_sources() -> list[Path]:
+    """The files of all kernels, and those whose constants are compiled into them."""
+    here = Path(__file__)
+    room = here.parent
+    constants = [*room.glob("analytic_*.py"), room / "routenet" / "delay_quantile.py"]
+    return sorted({here, *room.glob("packet_simulator/*.py"), *room.rglob("*_kernel.py"), *constants})
+
+
 def _cache_directory() -> Path:
     """One directory per version of the kernels."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    here = Path(__file__)
-    version = version_of([here, *here.parent.glob("packet_simulator/*.py"), *here.parent.rglob("*_kernel.py")])
-    return Path(base) / "routewright" / "numba" / version
+    return Path(base) / "routewright" / "numba" / version_of(kernel_sources())
 
 
 def _use_private_cache() -> bool:
@@ -75,6 +81,12 @@ _KERNEL_OPTIONS: dict[str, Any] = {
 def kernel(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Compile ``function``, which may allocate arrays, on its first call."""
     result: Callable[Parameters, Result] = numba.njit(**_KERNEL_OPTIONS)(function)
+    return result
+
+
+def allocation_free(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Compile ``function``, a kernel that allocates nothing, without counting references to its arrays."""
+    result: Callable[Parameters, Result] = numba.njit(**_KERNEL_OPTIONS, _nrt=False)(function)
     return result
 
 

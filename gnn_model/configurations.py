@@ -6,7 +6,7 @@ is a scenario of its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -14,6 +14,8 @@ from gnn_model.predictor import Prediction, Predictor
 from topology_sync.routing import Routing
 from topology_sync.scenario import Scenario
 from topology_sync.topology import Scheduler
+
+SCHEDULERS_AT_ONCE = 64  # every set of schedulers has tables of its own, some megabytes in large networks
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +57,22 @@ def predict_as_scenarios(
         predictions = predictor.predict_batch(rescheduled(scenario, schedulers), routings)
         found.update(zip(positions, predictions, strict=True))
     return [found[position] for position in range(len(candidates))]
+
+
+def in_parts(
+    predict: Callable[[Sequence[Configuration]], list[Prediction]], candidates: Sequence[Configuration]
+) -> list[Prediction]:
+    """What ``predict`` says of each candidate, asked about at most ``SCHEDULERS_AT_ONCE`` sets of schedulers a time."""
+    found: list[Prediction] = []
+    part: list[Configuration] = []
+    present: set[tuple[Scheduler, ...]] = set()
+    for candidate in candidates:
+        if len(present) == SCHEDULERS_AT_ONCE and candidate.schedulers not in present:
+            found += predict(part)
+            part, present = [], set()
+        part.append(candidate)
+        present.add(candidate.schedulers)
+    return found + predict(part) if part else found
 
 
 def rescheduled(scenario: Scenario, schedulers: tuple[Scheduler, ...]) -> Scenario:

@@ -16,7 +16,7 @@ import torch
 from gnn_model.acceleration import COMPILED
 from gnn_model.analytic_delay import DelayStatistics, PathDelays
 from gnn_model.analytic_fixed_point import Solution
-from gnn_model.configurations import Configuration, rescheduled
+from gnn_model.configurations import Configuration, in_parts, rescheduled
 from gnn_model.graph_tensors import GraphTensors, tensors_of_solved
 from gnn_model.incremental import FACTOR_LIMITS, AddedPaths, Corrections, Held, RoutingJudge
 from gnn_model.model_file import SHIPPED, load_model
@@ -110,7 +110,7 @@ class GnnPredictor:
 
     def prepare(self, scenario: Scenario, candidates: Sequence[Routing]) -> GraphBatch:
         """The candidates as the network's input, side by side."""
-        solver = RoutingSolver(scenario)
+        solver = RoutingSolver.of(scenario)
         return collate([tensors_of_solved(scenario, solver.solve(candidate)) for candidate in candidates])
 
     def judge_of(self, scenario: Scenario) -> RoutingJudge | None:
@@ -125,14 +125,19 @@ class GnnPredictor:
         work = [
             _Candidate(number, scenario, solver, candidate)
             for number, (scenario, candidates) in enumerate(questions)
-            for solver in (RoutingSolver(scenario),)
+            for solver in (RoutingSolver.of(scenario),)
             for candidate in candidates
         ]
         return self._answers(work, len(questions))
 
     def predict_configurations(self, scenario: Scenario, candidates: Sequence[Configuration]) -> list[Prediction]:
         """Predict each candidate; what does not depend on schedulers is worked out once."""
-        base = RoutingSolver(scenario)
+        base = RoutingSolver.of(scenario)
+        return in_parts(lambda part: self._rescheduled(scenario, base, part), candidates)
+
+    def _rescheduled(
+        self, scenario: Scenario, base: RoutingSolver, candidates: Sequence[Configuration]
+    ) -> list[Prediction]:
         solvers: dict[tuple[Scheduler, ...], tuple[Scenario, RoutingSolver]] = {}
         for schedulers in dict.fromkeys(candidate.schedulers for candidate in candidates):
             other = rescheduled(scenario, schedulers)
@@ -188,7 +193,7 @@ class GnnPredictor:
 
 
 def _hold(scenario: Scenario, engine: Engine, pool: ThreadPoolExecutor | None) -> Held:
-    solver = RoutingSolver(scenario)
+    solver = RoutingSolver.of(scenario)
     solved = solver.solve(scenario.routing, pool)
     graph = tensors_of_solved(scenario, solved)
     states = engine.states(graph, pool)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -33,6 +34,9 @@ from gnn_model.predictor import MoveEffects, Prediction
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
 from topology_sync.values import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from gnn_model import moves_kernel
 
 Move = Mapping[int, Sequence[PathShare]]
 FOLLOWED = 1e-3  # a queue whose loss or load changes by less (absolute, relative) does not pass the change on
@@ -138,51 +142,50 @@ class RoutingJudge:
             return MoveEffects(np.zeros(1, np.int64), np.zeros(0, np.int64), *(np.zeros(0),) * 4)
         laid_out = _LaidOut.of(moves, self._queue_of)
         learned = self._learned_of(laid_out)
+        for_kernel = laid_out.for_kernel(learned.hop_factor)
         threads = min(self._threads, max(len(moves) // MOVES_PER_PART, 1))
         bounds = np.linspace(0, len(moves), threads + 1).astype(int).tolist()
         parts = list(zip(bounds[:-1], bounds[1:], range(threads), strict=True))
         if self._pool is None or threads == 1:
-            results = [self._judge(laid_out, learned.hop_factor, *part) for part in parts]
+            results = [self._judge(for_kernel, *part) for part in parts]
         else:
-            results = list(self._pool.map(lambda part: self._judge(laid_out, learned.hop_factor, *part), parts))
+            results = list(self._pool.map(lambda part: self._judge(for_kernel, *part), parts))
         counts, demands, values = (np.concatenate(rows) for rows in zip(*results, strict=True))
         return self._corrected(laid_out, learned, counts, demands, values)
 
     def _judge(
-        self, moves: _LaidOut, hop_factor: FloatArray, begin: int, end: int, thread: int
+        self, moves: moves_kernel.Moves, begin: int, end: int, thread: int
     ) -> tuple[IntArray, IntArray, FloatArray]:
-        from gnn_model import incremental_kernel
+        from gnn_model import demand_kernel, followed_kernel, incremental_kernel
 
+        estimate = self._tolerance > 0
+        limits = followed_kernel.Limits(
+            rounds=ESTIMATE_ROUNDS if estimate else MAXIMUM_ROUNDS,
+            tolerance=self._tolerance,
+            fixed_point_tolerance=ESTIMATE_TOLERANCE if estimate else TOLERANCE,
+            bursts_tolerance=BURSTS_TOLERANCE,
+            slow_progress=SLOW_PROGRESS,
+            smallest_step=SMALLEST_STEP,
+        )
         room = (end - begin) * 64 + 4 * self._demand_count
         while True:
-            counts = np.zeros(moves.count, np.int64)
-            demands, values = np.empty(room, np.int64), np.empty((room, incremental_kernel.VALUES))
+            judged = incremental_kernel.Judged(
+                np.zeros(len(moves.pointer) - 1, np.int64),
+                np.empty(room, np.int64),
+                np.empty((room, demand_kernel.VALUES)),
+            )
             found = incremental_kernel.judge_moves(
                 self._network,
                 self._base,
                 self._workspaces[thread],
                 begin,
                 end,
-                moves.move_pointer,
-                moves.demand,
-                moves.demand_pointer,
-                moves.share,
-                moves.path_pointer,
-                moves.queue,
-                moves.link,
-                hop_factor,
-                ESTIMATE_ROUNDS if self._tolerance > 0 else MAXIMUM_ROUNDS,
-                self._tolerance,
-                ESTIMATE_TOLERANCE if self._tolerance > 0 else TOLERANCE,
-                BURSTS_TOLERANCE,
-                SLOW_PROGRESS,
-                SMALLEST_STEP,
-                counts,
-                demands,
-                values,
+                moves,
+                limits,
+                judged,
             )
             if found >= 0:
-                return counts[begin:end], demands[:found], values[:found]
+                return judged.counts[begin:end], judged.demand[:found], judged.values[:found]
             room *= 4
 
     def _learned_of(self, moves: _LaidOut) -> Corrections:
@@ -191,13 +194,12 @@ class RoutingJudge:
         entries = len(moves.demand)
         if probe is None:
             ones = np.ones(entries)
-            return Corrections(np.ones(len(moves.queue)), ones, ones, np.zeros(entries))
-        paths_of = np.diff(moves.demand_pointer)
-        added = AddedPaths(np.repeat(moves.demand, paths_of), moves.share, moves.path_pointer, moves.queue, moves.link)
+            return Corrections(np.ones(len(moves.paths.queue)), ones, ones, np.zeros(entries))
+        paths_of = np.diff(moves.path_pointer)
         found = []
         for first in range(0, entries, PROBED_AT_ONCE):
             last = min(first + PROBED_AT_ONCE, entries)
-            part = added.part(int(moves.demand_pointer[first]), int(moves.demand_pointer[last]))
+            part = moves.paths.part(int(moves.path_pointer[first]), int(moves.path_pointer[last]))
             found.append(probe(part, np.repeat(np.arange(last - first), paths_of[first:last])))
         return Corrections(
             *(np.concatenate([getattr(part, field.name) for part in found]) for field in fields(Corrections))
@@ -210,8 +212,8 @@ class RoutingJudge:
         offset, tail = self._delay_offset[demands], self._present.tail_ratio[demands]
         jitter, excess = self._present.jitter_ratio[demands], self._present.loss_excess[demands]
         # The first ones of every move are those that moved, in the move's order.
-        starts = np.repeat(pointer[:-1], np.diff(moves.move_pointer))
-        moved = starts + np.arange(len(starts)) - np.repeat(moves.move_pointer[:-1], np.diff(moves.move_pointer))
+        starts = np.repeat(pointer[:-1], np.diff(moves.pointer))
+        moved = starts + np.arange(len(starts)) - np.repeat(moves.pointer[:-1], np.diff(moves.pointer))
         offset[moved], tail[moved] = 0.0, learned.tail_ratio
         jitter[moved], excess[moved] = learned.jitter_ratio, learned.loss_excess
         delay = values[:, 0] + offset
@@ -222,7 +224,7 @@ class RoutingJudge:
         return MoveEffects(pointer, demands, delay, p99, values[:, 2] * jitter, np.clip(loss, 0.0, 1.0))
 
     def _take(self, held: Held) -> None:
-        from gnn_model import analytic_kernel, incremental_kernel, path_kernel
+        from gnn_model import analytic_kernel, moves_kernel, path_kernel
 
         self._held = held
         scenario, shared, layout, solution = held.scenario, held.shared, held.layout, held.solution
@@ -266,7 +268,7 @@ class RoutingJudge:
             sums,
             np.empty(len(demand)),
         )
-        self._network = incremental_kernel.Network(
+        self._network = moves_kernel.Network(
             capacity=ports.capacity_bps,
             port_room=ports.room,
             strict=ports.strict,
@@ -298,7 +300,7 @@ class RoutingJudge:
             poisson=flows.bursts.poisson,
             two_terms=bool(flows.bursts.weight[:, 1].any()),
         )
-        self._base = incremental_kernel.Workspace(
+        self._base = moves_kernel.Workspace(
             sums=sums,
             traffic=traffic_table,
             state=state_table,
@@ -310,7 +312,7 @@ class RoutingJudge:
             rate=rate,
         )
         self._workspaces = [
-            incremental_kernel.Workspace(*(table.copy() for table in self._base)) for _ in range(self._threads)
+            moves_kernel.Workspace(*(table.copy() for table in self._base)) for _ in range(self._threads)
         ]
         self._learn(held, waits_table[:, 1], hop_path)
 
@@ -341,16 +343,12 @@ class _QueueOf:
 
 @dataclass(frozen=True)
 class _LaidOut:
-    """Moves as flat arrays, see ``incremental_kernel.judge_moves``."""
+    """Moves one after the other, see ``moves_kernel.Moves``: entries are demands that move."""
 
-    count: int
-    move_pointer: IntArray
-    demand: IntArray
-    demand_pointer: IntArray
-    share: FloatArray
-    path_pointer: IntArray
-    queue: IntArray
-    link: IntArray
+    pointer: IntArray  # [moves + 1]
+    demand: IntArray  # [entries]
+    path_pointer: IntArray  # [entries + 1]
+    paths: AddedPaths
 
     @classmethod
     def of(cls, moves: Sequence[Move], queue_of: _QueueOf) -> _LaidOut:
@@ -360,16 +358,36 @@ class _LaidOut:
         paths_of = np.array([len(paths) for _, paths in entries], dtype=np.int64)
         hops_of = np.array([len(path.links) for path in paths], dtype=np.int64)
         link = np.fromiter(chain.from_iterable(path.links for path in paths), dtype=np.int64)
-        of_demand = np.repeat(np.repeat(demand, paths_of), hops_of)
+        path_demand = np.repeat(demand, paths_of)
         return cls(
-            count=len(moves),
-            move_pointer=_cumulated(np.array([len(move) for move in moves], dtype=np.int64)),
+            pointer=_cumulated(np.array([len(move) for move in moves], dtype=np.int64)),
             demand=demand,
-            demand_pointer=_cumulated(paths_of),
-            share=np.array([path.share for path in paths], dtype=np.float64),
-            path_pointer=_cumulated(hops_of),
-            queue=queue_of.at[link, queue_of.traffic_class[of_demand]],
-            link=link,
+            path_pointer=_cumulated(paths_of),
+            paths=AddedPaths(
+                demand=path_demand,
+                share=np.array([path.share for path in paths], dtype=np.float64),
+                pointer=_cumulated(hops_of),
+                queue=queue_of.at[link, queue_of.traffic_class[np.repeat(path_demand, hops_of)]],
+                link=link,
+            ),
+        )
+
+    def for_kernel(self, hop_factor: FloatArray) -> moves_kernel.Moves:
+        """The same with the predicted wait over the analytic one at every hop, [hops]."""
+        from gnn_model import moves_kernel
+
+        paths = self.paths
+        return moves_kernel.Moves(
+            pointer=self.pointer,
+            demand=self.demand,
+            path_pointer=self.path_pointer,
+            path_demand=paths.demand,
+            share=paths.share,
+            hop_pointer=paths.pointer,
+            hop_path=np.repeat(np.arange(len(paths.demand)), np.diff(paths.pointer)),
+            queue=paths.queue,
+            link=paths.link,
+            factor=hop_factor,
         )
 
 

@@ -45,18 +45,20 @@ def open_predictor(
     return RemotePredictor(addresses, kind, tls)
 
 
-def load_predictor(kind: str = "gnn", weights: Path | None = None, device: str = "cpu") -> Predictor:
+def load_predictor(
+    kind: str = "gnn", weights: Path | None = None, device: str = "cpu", threads: int | None = None
+) -> Predictor:
     """The predictor of this kind in this process, warmed up.
 
-    ``device`` (auto, cpu, cuda) is for the learned one.  Raises UnavailableError where a library or the device is
-    missing, ModelFileError for weights that do not fit.
+    ``device`` (auto, cpu, cuda) is for the learned one; ``threads`` None: as many as each takes by itself.  Raises
+    UnavailableError where a library or the device is missing, ModelFileError for weights that do not fit.
     """
     if kind == "analytic":
         if weights is not None:
             raise InputError("weights", "are given, and the analytic predictor has none", "leave them out or take gnn")
         from gnn_model.analytic import AnalyticPredictor
 
-        return warmed_up(AnalyticPredictor())
+        return warmed_up(AnalyticPredictor(threads))
     if kind != "gnn":
         raise InputError("predictor", f"there is no '{kind}'", f"give one of {', '.join(KINDS)}")
     try:
@@ -67,7 +69,7 @@ def load_predictor(kind: str = "gnn", weights: Path | None = None, device: str =
             raise
         remedy = "install routewright[model] or take the analytic predictor"
         raise UnavailableError(f"the learned model needs {missing.name}; {remedy}") from None
-    return warmed_up(GnnPredictor(weights or SHIPPED, device=_chosen_device(device)))
+    return warmed_up(GnnPredictor(weights or SHIPPED, threads, device=_chosen_device(device)))
 
 
 def warmed_up(predictor: Predictor) -> Predictor:

@@ -52,22 +52,23 @@ class SolvedRouting:
 class RoutingSolver:
     """Solves routings of one scenario as :class:`gnn_model.analytic.AnalyticPredictor` does; keeps what they share."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, pool: PathPool, shared: Shared, arrivals: ArrivalTable) -> None:
         self._scenario = scenario
-        self._pool = PathPool(scenario)
-        self.shared = Shared.of(scenario, self._pool.queues)
+        self._pool = pool
+        self.shared = shared
         self.shared.prepare()
-        self._arrivals = ArrivalTable.of(scenario.traffic.arrivals)
+        self._arrivals = arrivals
+
+    @classmethod
+    def of(cls, scenario: Scenario) -> RoutingSolver:
+        """A solver of any routing of the scenario."""
+        pool = PathPool(scenario)
+        return cls(scenario, pool, Shared.of(scenario, pool.queues), ArrivalTable.of(scenario.traffic.arrivals))
 
     def rescheduled(self, scenario: Scenario) -> RoutingSolver:
         """A solver of the same scenario under other schedulers; shares what does not depend on them."""
-        other = RoutingSolver.__new__(RoutingSolver)
-        other._scenario = scenario
-        other._pool = self._pool.rescheduled(scenario)
-        other.shared = self.shared.rescheduled(scenario, other._pool.queues)
-        other.shared.prepare()
-        other._arrivals = self._arrivals
-        return other
+        pool = self._pool.rescheduled(scenario)
+        return RoutingSolver(scenario, pool, self.shared.rescheduled(scenario, pool.queues), self._arrivals)
 
     def solve(self, routing: Routing, helpers: Executor | None = None) -> SolvedRouting:
         """Solve one routing; ``helpers`` may work beside this thread."""
@@ -76,7 +77,7 @@ class RoutingSolver:
 
 def solve_routing(scenario: Scenario, routing: Routing) -> SolvedRouting:
     """Solve one routing of a scenario."""
-    return RoutingSolver(scenario).solve(routing)
+    return RoutingSolver.of(scenario).solve(routing)
 
 
 def _solve(

@@ -46,12 +46,15 @@ class RequestGuard:
         origin, host = headers.get(b"origin"), headers.get(b"host", "")
         if origin is None:
             return False  # no browser
-        return urlsplit(origin).netloc != host or not (self._token or _is_loopback(host))
+        try:
+            asked_by, here = urlsplit(origin).netloc, urlsplit(f"//{host}").hostname or ""
+        except ValueError:  # brackets that hold no address
+            return True
+        return asked_by != host or not (self._token or _is_loopback(here))
 
 
-def _is_loopback(host: str) -> bool:
-    """Whether a Host header names this machine itself: any other name may have been made to lead here."""
-    name = urlsplit(f"//{host}").hostname or ""
+def _is_loopback(name: str) -> bool:
+    """Whether a Host header's name is this machine itself: any other name may have been made to lead here."""
     try:
         return name == "localhost" or ipaddress.ip_address(name).is_loopback
     except ValueError:

@@ -13,16 +13,14 @@ from optimizer.exact.least_utilisation import UtilisationLimits, least_utilisati
 from topology_sync.errors import InputError
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
-from topology_sync.values import FloatArray
 
 
 @dataclass(frozen=True, eq=False)
 class BalancedOpening:
-    """``routings`` of least maximum utilisation; ``columns`` (demand, links) and ``price`` [links] that led to them."""
+    """``routings`` of least maximum utilisation; ``columns`` (demand, links) that led to them."""
 
     routings: tuple[Routing, ...]
     columns: tuple[tuple[int, tuple[int, ...]], ...] = ()
-    price: FloatArray | None = None
 
 
 def balanced_opening(
@@ -52,4 +50,4 @@ def balanced_opening(
         )
     )
     routings = (unsplit,) if single_path or not plan.split_demands else (plan.routing, unsplit)
-    return BalancedOpening(routings, plan.columns, plan.price if plan.price.any() else None)
+    return BalancedOpening(routings, plan.columns)

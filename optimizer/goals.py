@@ -170,23 +170,26 @@ def certain_values(measured: DemandMeasurements, table: GoalTable, tolerance: Me
     return np.stack([np.where(enough, delay, np.nan), np.where(enough, jitter, np.nan), loss])
 
 
-def value_ratios(values: FloatArray, table: GoalTable) -> FloatArray:
-    """Values over their goals, [..., 3, demands]; 0 where unknown or not promised (of a goal of zero: 1 + excess)."""
+def _beyond(values: FloatArray, table: GoalTable) -> FloatArray:
+    """Values less their goals, relative to the goal, [..., 3, demands]; NaN where unknown or not promised."""
     floor = np.array(SMALLEST_GOAL)[:, None]
     with np.errstate(invalid="ignore"):
-        ratio = 1.0 + (values - table.limit) / np.maximum(table.limit, floor)
-    ratio = np.where(np.isfinite(table.limit), ratio, 0.0)
-    result: FloatArray = np.clip(np.nan_to_num(ratio, nan=0.0, posinf=EXCESS_CAP), 0.0, EXCESS_CAP)
+        beyond = (values - table.limit) / np.maximum(table.limit, floor)
+    result: FloatArray = np.where(np.isfinite(table.limit), beyond, np.nan)
+    return result
+
+
+def value_ratios(values: FloatArray, table: GoalTable) -> FloatArray:
+    """Values over their goals, [..., 3, demands]; 0 where unknown or not promised (of a goal of zero: 1 + excess)."""
+    ratio = np.nan_to_num(1.0 + _beyond(values, table), nan=0.0, posinf=EXCESS_CAP)
+    result: FloatArray = np.clip(ratio, 0.0, EXCESS_CAP)
     return result
 
 
 def excess_ratios(values: FloatArray, table: GoalTable) -> FloatArray:
     """How far beyond each goal, relative to it, [..., 3, demands]; 0 where kept, unknown or not promised."""
-    floor = np.array(SMALLEST_GOAL)[:, None]
-    with np.errstate(invalid="ignore"):
-        excess = (values - table.limit) / np.maximum(table.limit, floor)
-    excess = np.where(np.isfinite(table.limit), excess, 0.0)
-    result: FloatArray = np.clip(np.nan_to_num(excess, nan=0.0, posinf=EXCESS_CAP, neginf=0.0), 0.0, EXCESS_CAP)
+    excess = np.nan_to_num(_beyond(values, table), nan=0.0, posinf=EXCESS_CAP, neginf=0.0)
+    result: FloatArray = np.clip(excess, 0.0, EXCESS_CAP)
     return result
 
 
@@ -212,11 +215,16 @@ def _normal_probability(deviations: FloatArray) -> FloatArray:
     return result
 
 
-def expected_severity(ratio: FloatArray, uncertainty: Uncertainty) -> FloatArray:
-    """What each goal adds to the violation score on average (module's formula), like ``ratio`` [..., 3, demands]."""
+def _scattered(ratio: FloatArray, uncertainty: Uncertainty) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """s [3, 1], and x / s and phi(x / s) of the module's formula, like ``ratio`` [..., 3, demands]."""
     spread = np.maximum(np.array(uncertainty), 1e-9)[:, None]
     room = np.log(np.maximum(ratio, 1e-12)) / spread
-    density = np.exp(-0.5 * room * room) / np.sqrt(2.0 * np.pi)
+    return spread, room, np.exp(-0.5 * room * room) / np.sqrt(2.0 * np.pi)
+
+
+def expected_severity(ratio: FloatArray, uncertainty: Uncertainty) -> FloatArray:
+    """What each goal adds to the violation score on average (module's formula), like ``ratio`` [..., 3, demands]."""
+    spread, room, density = _scattered(ratio, uncertainty)
     result: FloatArray = np.where(
         room > -SURE, _normal_probability(room) * (1.0 + room * spread) + spread * density, 0.0
     )
@@ -227,9 +235,7 @@ def severity_slopes(ratio: FloatArray, table: GoalTable) -> FloatArray:
     """How fast each goal's severity grows with the ratio of value and goal, like ``ratio`` [..., 3, demands]."""
     if not any(table.uncertainty):
         return np.where(ratio > 1.0, 1.0 / np.maximum(ratio, 1.0), 0.0)
-    spread = np.maximum(np.array(table.uncertainty), 1e-9)[:, None]
-    room = np.log(np.maximum(ratio, 1e-12)) / spread
-    density = np.exp(-0.5 * room * room) / np.sqrt(2.0 * np.pi)
+    spread, room, density = _scattered(ratio, table.uncertainty)
     result: FloatArray = np.where(
         room > -SURE, (density / spread + _normal_probability(room)) / np.maximum(ratio, 1e-12), 0.0
     )

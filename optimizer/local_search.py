@@ -22,13 +22,13 @@ from optimizer.mending import mend, mend_again
 from optimizer.search_limits import SearchLimits
 from optimizer.search_opening import open_balanced, repair
 from optimizer.search_state import SMALLEST_GAIN, SearchState
-from optimizer.taking_back import UNNEEDED_TOLERANCE, take_back
+from optimizer.taking_back import take_back
 from optimizer.weighing import Weighing
 from optimizer.weight_steps import Schedulers, changed_nodes, weight_changes
 from topology_sync.routing import Routing
 from topology_sync.scenario import Scenario
 
-__all__ = ["UNNEEDED_TOLERANCE", "SearchLimits", "SearchResult", "search"]
+__all__ = ["SearchLimits", "SearchResult", "improved", "search"]
 
 OPENED_WELL = 0.5  # an opening that leaves less of the violation shows that paths are what is wrong
 PRUNE_TIME_SHARE = 0.15
@@ -86,7 +86,7 @@ def search(
         weight_changes(state.start_schedulers, schedulers),
     )
     may_stay = not repaired and not limits.single_path
-    if may_stay and not _improved(state.table, before, start_score, after, score):
+    if may_stay and not improved(state.table, before, start_score, after, score):
         routing, schedulers, after, score = state.start, state.start_schedulers, before, start_score
     return SearchResult(
         routing=routing,
@@ -126,7 +126,7 @@ def _improve(state: SearchState, weighing: Weighing, may_open: bool) -> None:
     weighing.take_back()
 
 
-def _improved(table: GoalTable, before: Prediction, start_score: Score, after: Prediction, score: Score) -> bool:
+def improved(table: GoalTable, before: Prediction, start_score: Score, after: Prediction, score: Score) -> bool:
     """Whether the answer is better than the start, and breaks no more promises if predictions are believed."""
     believed = replace(table, uncertainty=CERTAIN)
     return score.better_than(start_score) and predicted_violation(after, believed) <= predicted_violation(

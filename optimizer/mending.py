@@ -52,12 +52,12 @@ def _unsettle(state: SearchState) -> None:
     links = state.links_that_hurt()
     if not links:
         return
-    state.source.prices = PromisePrices.of(state.screen, state.prediction)
+    prices = PromisePrices.of(state.screen, state.prediction)
     link = links[int(state.random.integers(len(links)))]
     crossing = np.nonzero(state.screen.share[:, link] * state.scenario.traffic.rate_bps > 0)[0]
     crossing = crossing[[state.may_move(int(demand)) for demand in crossing]]
     for demand in state.random.permutation(crossing)[: int(state.random.integers(2, UNSETTLED + 1))].tolist():
-        cheapest = state.source.path_by_price(demand)
+        cheapest = state.source.path_by_price(demand, prices)
         others = [path for path in state.source.options(demand) if link not in path]
         if cheapest is not None and state.random.random() < PRICED:
             state.move(Move(demand, (PathShare(cheapest),)))

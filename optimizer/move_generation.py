@@ -31,7 +31,6 @@ class MoveSource:
     screened: int = 0
     tabu: set[tuple[int, tuple[int, ...]]] = field(default_factory=set)
     offered: dict[tuple[int, int], dict[tuple[int, ...], None]] = field(default_factory=dict)
-    prices: PromisePrices | None = None
     _cheapest: CheapestPaths = field(init=False)
 
     def __post_init__(self) -> None:
@@ -82,13 +81,11 @@ class MoveSource:
         for demand, path in columns:
             self.offered.setdefault(self.ends(demand), {})[path] = None
 
-    def path_by_price(self, demand: int) -> tuple[int, ...] | None:
-        """The path that costs promises least at present, None before anything was predicted."""
-        if self.prices is None:
-            return None
+    def path_by_price(self, demand: int, prices: PromisePrices) -> tuple[int, ...] | None:
+        """The path that costs promises least by these prices, None without any way."""
         source, target = self.ends(demand)
         usable = self.candidates.usable.for_ends(self.scenario.topology, source, target)
-        return self._cheapest.between(source, target, self.prices.weight_of(demand), usable)
+        return self._cheapest.between(source, target, prices.weight_of(demand), usable)
 
     def ranked(self, moves: list[Move]) -> list[Move]:
         """Moves by rough violation score, then by how full the fullest link becomes."""
@@ -108,13 +105,9 @@ class MoveSource:
         return [moves[int(index)] for index in order]
 
     def path_by_load(self, demand: int) -> tuple[int, ...] | None:
-        """The cheapest path when a full link costs far more than an empty one, the demand's own load set aside."""
+        """The cheapest path by ``LoadScreen.load_weights``, None without any way."""
         source, target = self.ends(demand)
-        rate = self.scenario.traffic.rate_bps[demand]
-        after = self.screen.load_bps + rate * (1 - self.screen.share[demand])
-        after = after / self.scenario.topology.capacity_bps
-        scale = max(float(self.screen.utilisation().max(initial=0.0)), 1e-9)
-        weight = 0.02 + np.minimum(after / scale, 4.0) ** 6
+        weight = self.screen.load_weights([demand])[0]
         usable = self.candidates.usable.for_ends(self.scenario.topology, source, target)
         return self._cheapest.between(source, target, weight, usable)
 

@@ -69,7 +69,9 @@ def optimize(
         Objective | None, typer.Option(help="What to minimise; without it: the SLA where the scenario has one.")
     ] = None,
     single_path: Annotated[bool, typer.Option("--single-path", help="Split no demand.")] = False,
-    max_changes: Annotated[int | None, typer.Option(min=0, help="Change at most this many demands.")] = None,
+    max_changes: Annotated[
+        int | None, typer.Option(min=0, help="Change at most this many demands; new queue weights count, too.")
+    ] = None,
     optimizer: Annotated[Optimizer, typer.Option(help="How to search.")] = Optimizer.auto,
     predictor: Annotated[
         PredictorKind | None, typer.Option(help="Who judges routings; gnn where promises are judged.")

@@ -21,6 +21,7 @@ from topology_sync.values import FloatArray, IntArray
 
 NORM_POWER = 16.0
 LARGEST_LOAD = 8.0
+EMPTY_WEIGHT, MOST_OF_FULLEST, STEEPNESS = 0.02, 4.0, 6  # of weights by load, relative to the fullest link
 
 
 class Move(NamedTuple):
@@ -106,6 +107,17 @@ class LoadScreen:
         demands = [move.demand for move in moves]
         change = self.scenario.traffic.rate_bps[demands, None] * (self.rows(moves) - self.share[demands])
         return (self.load_bps + np.cumsum(change, axis=0)) / self.scenario.topology.capacity_bps
+
+    def load_weights(self, demands: Sequence[int]) -> FloatArray:
+        """What links cost each of these demands, [demands, links]: full ones far more than empty ones, its own load set
+        aside.
+        """
+        rate = self.scenario.traffic.rate_bps[demands, None]
+        after = self.load_bps + rate * (1 - self.share[demands])
+        after = after / self.scenario.topology.capacity_bps
+        scale = max(float(self.utilisation().max(initial=0.0)), 1e-9)
+        weights: FloatArray = EMPTY_WEIGHT + np.minimum(after / scale, MOST_OF_FULLEST) ** STEEPNESS
+        return weights
 
     def calibrate(self, prediction: Prediction) -> None:
         """Learn the error of the rough figures from the predictor's view of the present routing."""

@@ -32,6 +32,11 @@ class SearchLimits:
     queue_weights: bool = False
     frozen_nodes: frozenset[int] = frozenset()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether ``stop`` is set."""
+        return self.stop is not None and self.stop.is_set()
+
 
 @dataclass(eq=False)
 class Changes:

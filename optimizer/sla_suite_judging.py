@@ -90,10 +90,13 @@ def optimal_utilisation(scenario: Scenario, time_s: float, seed: int) -> Routing
     return least_utilisation(scenario, UtilisationLimits(time_s, seed, near_present=False)).routing
 
 
-def local_search_on(predictor: Callable[[], Predictor], from_balanced: bool = False, believing: bool = False) -> Method:
+def local_search_on(
+    predictor: Callable[[], Predictor], from_balanced: bool = False, believing: bool = False, learned: bool = False
+) -> Method:
     """The optimizer's local search, judged on the way by ``predictor``, from shortest or from balanced paths.
 
-    ``believing`` takes predictions at their word, so that what allowing for their error brings can be seen.
+    ``believing`` takes predictions at their word, so that what allowing for their error brings can be seen; ``learned``
+    adds the shipped policy's proposals.
     """
 
     def method(scenario: Scenario, time_s: float, seed: int) -> Routing:
@@ -103,22 +106,12 @@ def local_search_on(predictor: Callable[[], Predictor], from_balanced: bool = Fa
             table = allowing_for_error(table, judge)
         candidates = CandidatePaths(scenario.topology, UsableLinks.all_of(scenario.topology))
         limits = SearchLimits(time_s, seed=seed, from_balanced=from_balanced)
-        return search(scenario, table, judge, candidates, limits).routing
+        chosen = search
+        if learned:
+            from optimizer.rl.proposer import shipped_policy_search
 
-    return method
-
-
-def learned_proposals_on(predictor: Callable[[], Predictor]) -> Method:
-    """The shipped policy's proposals inside the same search, from shortest paths."""
-
-    def method(scenario: Scenario, time_s: float, seed: int) -> Routing:
-        from optimizer.rl.proposer import shipped_policy_search
-
-        judge = predictor()
-        table = allowing_for_error(goal_table(scenario.traffic, class_goals(scenario.sla)), judge)
-        candidates = CandidatePaths(scenario.topology, UsableLinks.all_of(scenario.topology))
-        limits = SearchLimits(time_s, seed=seed, from_balanced=True)
-        return shipped_policy_search()(scenario, table, judge, candidates, limits).routing
+            chosen = shipped_policy_search()
+        return chosen(scenario, table, judge, candidates, limits).routing
 
     return method
 
@@ -142,7 +135,7 @@ METHODS: dict[str, Method] = {
     "balanced-search-analytic": local_search_on(_analytic, from_balanced=True),
     "balanced-search-gnn": local_search_on(_gnn, from_balanced=True),
     "believing-search-gnn": local_search_on(_gnn, from_balanced=True, believing=True),
-    "rl-search-gnn": learned_proposals_on(_gnn),
+    "rl-search-gnn": local_search_on(_gnn, from_balanced=True, learned=True),
 }
 """Others join by name."""
 KNOWN = "known-solution"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,6 @@ from gnn_model.commands import PredictorName
 from topology_sync.errors import InputError
 
 if TYPE_CHECKING:
-    from gnn_model.predictor import Predictor
     from optimizer.sla_suite import Problem
 
 DirectoryArgument = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the suite.")]
@@ -87,20 +87,18 @@ def judge_command(
     """Count the demands whose promises are broken under each method's routing, as the packet simulator sees it."""
     from optimizer.sla_suite import totals
     from optimizer.sla_suite_judging import Judge, table
-    from topology_sync.output_files import write_output
 
     judge = Judge(method, plans or [], time_limit, seed)
-    done = _results(out)
+    results = _Results.of(out)
     for problem in _problems(folder, only, half):
         for name in judge.methods_of(problem):
             key = f"{problem.entry.name} {name} {time_limit:g} {seed}"
-            if key in done:
+            if key in results.rows:
                 continue
-            done[key] = judge.row(problem, name)
-            if out is not None:
-                write_output(out, json.dumps(done, indent=1) + "\n")
-            typer.echo(f"{problem.entry.name}: {name} leaves {done[key]['violated']}", err=True)
-    rows = [row for key, row in done.items() if key.endswith(f" {time_limit:g} {seed}")]
+            row = judge.row(problem, name)
+            results.keep(key, row)
+            typer.echo(f"{problem.entry.name}: {name} leaves {row['violated']}", err=True)
+    rows = [row for key, row in results.rows.items() if key.endswith(f" {time_limit:g} {seed}")]
     methods = {
         name: totals([row for row in rows if row["method"] == name])
         for name in dict.fromkeys(r["method"] for r in rows)
@@ -151,7 +149,6 @@ def _line(errors: dict[str, dict[str, float]]) -> str:
 def _problems(folder: Path, only: str, half: str) -> Iterator[Problem]:
     from optimizer.sla_suite import entries
     from optimizer.sla_suite_files import read_problem
-    from topology_sync.errors import InputError
 
     if half not in ("train", "test", "both"):
         raise InputError("--half", f"is '{half}'", "give train, test or both")
@@ -160,11 +157,34 @@ def _problems(folder: Path, only: str, half: str) -> Iterator[Problem]:
             yield read_problem(entry, folder)
 
 
-def _results(out: Path | None) -> dict[str, Any]:
-    if out is None or not out.exists():
-        return {}
-    found: dict[str, Any] = json.loads(out.read_text("utf-8"))
-    return found
+@dataclass(frozen=True)
+class _Results:
+    """Rows by key in a file, if there is one: written after each, so that the same command again goes on."""
+
+    file: Path | None
+    rows: dict[str, dict[str, Any]]
+
+    @classmethod
+    def of(cls, file: Path | None) -> _Results:
+        """What the file has.  Raises InputError."""
+        from topology_sync.output_files import check_output
+        from topology_sync.strict_json import read_json
+
+        if file is None:
+            return cls(None, {})
+        check_output(file)
+        rows = read_json(file, InputError) if file.exists() else {}
+        if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
+            raise InputError(str(file), "holds no results of this command", "choose another file")
+        return cls(file, rows)
+
+    def keep(self, key: str, row: dict[str, Any]) -> None:
+        """Add or replace a row."""
+        from topology_sync.output_files import write_output
+
+        self.rows[key] = row
+        if self.file is not None:
+            write_output(self.file, json.dumps(self.rows, indent=1) + "\n")
 
 
 def joint_command(
@@ -183,18 +203,13 @@ def joint_command(
     as_json: JsonOption = False,
 ) -> None:
     """Change paths, queue weights or both on the suite's weighted problems, at equal time, judged packet by packet."""
+    from gnn_model.predictor_choice import load_predictor
     from optimizer.exact.warm_up import warm_up
     from optimizer.joint_bench import METHODS, answered, judged, questions_of, table_of
 
-    asked = _predictor(predictor, threads)
-    done = _results(out)
+    asked = load_predictor(predictor, threads=threads or None)
+    results = _Results.of(out)
     warm_up()
-
-    def keep(key: str, row: dict[str, Any]) -> None:
-        done[key] = row
-        if out is not None:
-            out.write_text(json.dumps(done, indent=1) + "\n", "utf-8")
-
     questions = [question for problem in _problems(folder, only, half) for question in questions_of(problem)]
     ours = []
     for question in questions:
@@ -202,28 +217,15 @@ def joint_command(
         for method in METHODS:
             key = f"{question.name} {method} {predictor} {time_limit:g} {seed}"
             ours.append(key)
-            if key not in done:
-                keep(key, answered(question, method, asked, time_limit, seed))
+            if key not in results.rows:
+                results.keep(key, answered(question, method, asked, time_limit, seed))
                 typer.echo(f"{question.name}: {method} searched", err=True)
     for question in questions if judge else ():
         for method in METHODS:
             key = f"{question.name} {method} {predictor} {time_limit:g} {seed}"
-            if "violated" not in done[key]:
-                keep(key, judged(question, done[key], hops))
-                typer.echo(f"{question.name}: {method} leaves {done[key]['violated']}", err=True)
-    rows = [done[key] for key in ours]
+            if "violated" not in results.rows[key]:
+                row = judged(question, results.rows[key], hops)
+                results.keep(key, row)
+                typer.echo(f"{question.name}: {method} leaves {row['violated']}", err=True)
+    rows = [results.rows[key] for key in ours]
     typer.echo(json.dumps({"time_limit_s": time_limit, "rows": rows}) if as_json else table_of(rows))
-
-
-def _predictor(kind: str, threads: int) -> Predictor:
-    from topology_sync.errors import InputError
-
-    if kind == "analytic":
-        from gnn_model.analytic import AnalyticPredictor
-
-        return AnalyticPredictor(threads or None)
-    if kind == "gnn":
-        from gnn_model.gnn_predictor import GnnPredictor
-
-        return GnnPredictor(threads=threads or None)
-    raise InputError("--predictor", f"is '{kind}'", "give gnn or analytic")

@@ -14,7 +14,7 @@ UNNEEDED_TOLERANCE = 0.01  # a change that lowers the maximum utilisation by les
 
 def take_back(state: SearchState) -> None:
     """Undo changes that neither keep a promise nor lower the maximum noticeably, as many at once as do no harm."""
-    limit = max(state.max_utilisation(state.routing) * (1 + UNNEEDED_TOLERANCE), 0.0)
+    limit = state.max_utilisation(state.routing) * (1 + UNNEEDED_TOLERANCE)
     allowed = state.allowed_violation
     judged = len(state.screen.judged) > 0
     pending = state.changes.discretionary()

@@ -15,7 +15,7 @@ def split_address(text: str, place: str) -> tuple[str, int]:
     """Host and port of ``127.0.0.1:6653``, ``[::1]:6653`` or ``name:6653``.  Raises ConfigurationError at ``place``."""
     host, _, port = text.rpartition(":")
     remedy = 'give "host:port" like "127.0.0.1:6653"'
-    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536):
+    if not _is_port(port):
         raise ConfigurationError(place, f"{shown(text)} has no port from 1 to 65535", remedy)
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if bare == host and _HOST_NAME.fullmatch(host) and not re.fullmatch(r"[0-9.]+", host):
@@ -48,8 +48,13 @@ def split_ovsdb(text: str, place: str) -> tuple[str, str, int]:
     kind, _, rest = text.partition(":")
     if kind == "unix" and rest.startswith("/") and rest.isprintable():
         return kind, rest, 0
-    if kind == "tcp" and rest:
-        host, port = split_address(rest if ":" in rest else f"localhost:{rest}", place)
-        return kind, host if ":" in rest else "", port
+    if kind == "tcp" and ":" in rest:
+        return kind, *split_address(rest, place)
+    if kind == "tcp" and _is_port(rest):
+        return kind, "", int(rest)
     remedy = 'give "unix:/run/openvswitch/db.sock", "tcp:HOST:PORT" or "tcp:6640" for every switch\'s own'
     raise ConfigurationError(place, f"is {shown(text)}", remedy)
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) < 65536

@@ -80,6 +80,16 @@ def demand_rates(
     return _from_lagging(rounds, demands, settings)
 
 
+def _offered(packets: float, counted_bytes: float, elapsed_s: float) -> DemandTraffic:
+    """What was sent into a demand, by its counters at the ingress, which see packets without their label."""
+    bits = 8 * (counted_bytes + MPLS_LABEL_BYTES * packets)
+    return DemandTraffic(
+        offered_bps=float(bits / elapsed_s),
+        packets_per_s=float(packets / elapsed_s),
+        packet_bits_mean=float(bits / packets) if packets else math.nan,
+    )
+
+
 def _from_lagging(
     rounds: Sequence[Mapping[int, Reading]], demands: Sequence[DemandEnds], settings: TelemetrySettings
 ) -> dict[int, DemandTraffic]:
@@ -109,12 +119,10 @@ def _from_lagging(
             first, last = known[0], known[-1]
             shown_s = clock_s[:, column] + newer_s[:, column]
             elapsed_s = max(shown_s[last] - shown_s[first], 0.5 * (clock_s[last, column] - clock_s[first, column]))
-            packets = sent[last, column] - sent[first, column]
-            bits = 8 * (sent_bytes[last, column] - sent_bytes[first, column] + MPLS_LABEL_BYTES * packets)
-            traffic = DemandTraffic(
-                offered_bps=float(bits / elapsed_s),
-                packets_per_s=float(packets / elapsed_s),
-                packet_bits_mean=float(bits / packets) if packets else math.nan,
+            traffic = _offered(
+                sent[last, column] - sent[first, column],
+                sent_bytes[last, column] - sent_bytes[first, column],
+                elapsed_s,
             )
         both = np.flatnonzero(np.isfinite(sent[:, column] - delivered[:, column]))
         if len(both) >= settings.fewest_readings:
@@ -177,12 +185,10 @@ def _from_dated(
         if len(known) >= 2:
             first, last = known[0], known[-1]
             elapsed_s = date_s[last] - date_s[first]
-            packets = sent[last, column] - sent[first, column]
-            bits = 8 * (sent_bytes[last, column] - sent_bytes[first, column] + MPLS_LABEL_BYTES * packets)
-            traffic = DemandTraffic(
-                offered_bps=float(bits / elapsed_s),
-                packets_per_s=float(packets / elapsed_s),
-                packet_bits_mean=float(bits / packets) if packets else math.nan,
+            traffic = _offered(
+                sent[last, column] - sent[first, column],
+                sent_bytes[last, column] - sent_bytes[first, column],
+                elapsed_s,
             )
         packets_sent, lost = float(losses.sent[column]), float(losses.lost[column])
         if not math.isnan(packets_sent):

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from gnn_model.compiled import inlined_kernel, kernel
+from gnn_model.routenet.delay_quantile import IDLE_CENTRE, IDLE_WIDTH
 
+Singles = npt.NDArray[np.float32]
 MOST_STEPS = 60
 CLOSE = 1e-4  # of the deviation of the wait, as the next step
-IDLE_WIDTH = 0.02
-IDLE_CENTRE = 4.0
 ROOT_HALF = math.sqrt(0.5)
 DENSITY = 1 / math.sqrt(2 * math.pi)
 
 
 @inlined_kernel
 def log_survival(
-    at: float, row: int, sizes: int, atoms: Any, chance: Any, w: float, mean: float, deviation: float, sixth: float
+    at: float,
+    row: int,
+    sizes: int,
+    atoms: Singles,
+    chance: Singles,
+    w: float,
+    mean: float,
+    deviation: float,
+    sixth: float,
 ) -> tuple[float, float]:
     """See ``delay_quantile._log_survival``."""
     width = IDLE_WIDTH * max(mean, 1e-9)
@@ -47,14 +57,14 @@ def log_survival(
 @kernel
 def search(
     target: float,
-    atoms: Any,
-    chance: Any,
-    waiting: Any,
-    mean: Any,
-    deviation: Any,
-    sixth: Any,
-    closed: Any,
-    result: Any,
+    atoms: Singles,
+    chance: Singles,
+    waiting: Singles,
+    mean: Singles,
+    deviation: Singles,
+    sixth: Singles,
+    closed: Singles,
+    result: Singles,
 ) -> None:
     """The bracketed Newton iteration for every row, [rows] and [rows, sizes]; writes ``result`` [rows]."""
     sizes = atoms.shape[1]

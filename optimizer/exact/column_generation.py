@@ -37,7 +37,7 @@ class ColumnGeneration:
 
     ``value`` and ``fraction`` [columns] are of the last vertex, ``bound`` is a proven lower bound of every routing (of
     those with at most ``change_limit`` demands off the key routing, where given).  ``start`` are the single paths of
-    the key routing, where it has such.  ``price`` [links] are the duals of the last programme, zero before the first.
+    the key routing, where it has such.
     """
 
     problem: FlowProblem
@@ -50,7 +50,6 @@ class ColumnGeneration:
         self.fraction: FloatArray = np.zeros(0)
         self.value = float(np.max(self.key.load / self.problem.capacity, initial=0.0))
         self.bound = 0.0
-        self.price: FloatArray = np.zeros(self.problem.link_count)
         self.rounds = 0
         self.freed: frozenset[int] = frozenset()
         self.fixed: set[int] = set()
@@ -85,7 +84,7 @@ class ColumnGeneration:
             solution = self._master.solve(deadline - time.monotonic())
             if solution is None:
                 return
-            self.value, self.fraction, self.price = solution.theta, solution.fraction, solution.price
+            self.value, self.fraction = solution.theta, solution.fraction
             promised = self._price(solution.price, solution.change_price)
             if self.value <= self.bound * (1.0 + tolerance) or time.monotonic() > deadline:
                 return

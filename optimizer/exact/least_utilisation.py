@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -63,8 +63,8 @@ class UtilisationPlan:
     """A routing, its maximum utilisation and a proven lower bound of that of every routing within the same limits.
 
     ``splitting_bound`` is the bound of routings that may split (the same, except for single paths).  ``columns`` are
-    paths (demand, links) that column generation found worth a try and ``price`` [links] its last duals: what a search
-    with other goals may begin with.  Both are empty where nothing was generated.
+    paths (demand, links) that column generation found worth a try, which a search with other goals may begin with; none
+    where nothing was generated.
     """
 
     routing: Routing
@@ -74,7 +74,6 @@ class UtilisationPlan:
     split_demands: int
     seconds: float
     columns: tuple[tuple[int, tuple[int, ...]], ...] = ()
-    price: FloatArray = field(default_factory=lambda: np.zeros(0))
 
     @property
     def gap(self) -> float | None:
@@ -133,7 +132,6 @@ def least_utilisation(
         split_demands=sum(len(paths) > 1 for paths in routing.paths),
         seconds=time.monotonic() - began,
         columns=() if generation is None else _found(problem, generation),
-        price=np.zeros(0) if generation is None else generation.price,
     )
 
 

@@ -134,10 +134,8 @@ class _Judge:
     columns: list[int]
 
     def __post_init__(self) -> None:
-        problem, found = (
-            self.generation.problem,
-            np.array([column for column in self.columns if column >= 0], dtype=int),
-        )
+        problem = self.generation.problem
+        found = np.array([column for column in self.columns if column >= 0], dtype=int)
         movers = np.full(len(found), self.demand)
         start, index, value = self.generation.key.differences(problem, movers, *self.generation.columns.flat(found))
         self._place = {column: position for position, column in enumerate(found.tolist())}
@@ -161,9 +159,8 @@ def _around(parts: list[float], slots: int, total: int | None = None) -> list[tu
     up = (slots if total is None else total) - sum(below)
     if not 0 <= up <= len(parts):
         return []
-    order = sorted(
-        range(len(parts)), key=lambda place: below[place] - parts[place] * slots
-    )  # nearest to the next first
+    # nearest to the next first
+    order = sorted(range(len(parts)), key=lambda place: below[place] - parts[place] * slots)
     return [
         tuple(count + (place in raised) for place, count in enumerate(below))
         for raised in itertools.islice(itertools.combinations(order, up), MOST_ROUNDINGS)

@@ -8,6 +8,7 @@ when all are kept.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -75,11 +76,12 @@ def run_episodes(
     generator: torch.Generator,
     greedy: int = 0,
     deadline: float = float("inf"),
+    stop: threading.Event | None = None,
 ) -> Episodes:
     """Let the policy act ``steps`` times in each of ``episodes`` copies of a question, from ``start`` on.
 
     The first ``greedy`` episodes take what the policy thinks best, the others draw.  No step begins that would end
-    after ``deadline`` (of the monotonic clock) if it took as long as the longest so far.
+    after ``deadline`` (of the monotonic clock) if it took as long as the longest so far, and none once ``stop`` is set.
     """
     reroutings = begin_at(task, [start] * episodes, predictor)
     first = reroutings[0].score
@@ -98,7 +100,7 @@ def run_episodes(
         step_began = time.monotonic()
         acting, options = _options(reroutings, alive[step])
         alive[step:, [number for number in range(episodes) if number not in acting]] = False
-        if not acting or step_began + longest_s > deadline:
+        if not acting or step_began + longest_s > deadline or (stop is not None and stop.is_set()):
             break
         part_left = 1.0 - step / steps
         inputs = [

@@ -21,12 +21,13 @@ import torch
 from gnn_model.predictor import Prediction, Predictor
 from optimizer.candidates import CandidatePaths
 from optimizer.goals import GoalTable, Score, predicted_violation
-from optimizer.local_search import UNNEEDED_TOLERANCE, SearchLimits, SearchResult, search
+from optimizer.local_search import SearchLimits, SearchResult, improved, search
 from optimizer.rl.environment import Policy, run_episodes
 from optimizer.rl.features import MOVE_FEATURES, PolicyInput
 from optimizer.rl.model_file import load_policy
 from optimizer.rl.policy import Scores
 from optimizer.rl.rerouting import Task
+from optimizer.taking_back import UNNEEDED_TOLERANCE
 from topology_sync.routing import Routing
 from topology_sync.scenario import Scenario
 from topology_sync.values import float_array
@@ -127,6 +128,10 @@ class _PolicySearch:
             self._put_back(opening)
         return self._result(opening, began)
 
+    @property
+    def _has_time(self) -> bool:
+        return time.monotonic() < self.deadline and not self.limits.stopped
+
     def _take_turns(self) -> None:
         generator = torch.Generator().manual_seed(self.limits.seed % LARGEST_TORCH_SEED)
         turn_s = self.turns.search_part * self.limits.time_s
@@ -134,13 +139,13 @@ class _PolicySearch:
             balanced = self.limits.from_balanced
             part = self.turns.opening_part if balanced and self.limits.max_changes is None else self.turns.search_part
             self._descend(self.routing, part * self.limits.time_s, balanced)
-        while self.score.violation > 0 and time.monotonic() < self.deadline:
+        while self.score.violation > 0 and self._has_time:
             before = self.score
             far = self._propose(generator)
-            improved = self.score.better_than(before)
+            gained = self.score.better_than(before)
             if self.turns.finish:
-                self._descend(self.routing if improved or far is None else far, turn_s)
-            elif not improved and self.turn > self.turns.episodes:
+                self._descend(self.routing if gained or far is None else far, turn_s)
+            elif not gained and self.turn > self.turns.episodes:
                 return
             self.turn += 1
 
@@ -156,7 +161,18 @@ class _PolicySearch:
         if self.turn:
             fitting = part_s / max(STEPS * self.seconds_per_step, 1e-9)
             count, greedy = int(np.clip(fitting, 1, self.turns.episodes)), 0
-        run = run_episodes(self.task, self.predictor, self.policy, begin, count, STEPS, generator, greedy, deadline)
+        run = run_episodes(
+            self.task,
+            self.predictor,
+            self.policy,
+            begin,
+            count,
+            STEPS,
+            generator,
+            greedy,
+            deadline,
+            self.limits.stop,
+        )
         self.seconds_per_step = run.seconds_per_step
         self.judged += len(run.inputs) + 1
         self.screened += sum(len(item.moves) for item in run.inputs)
@@ -168,7 +184,7 @@ class _PolicySearch:
     def _descend(self, start: Routing, time_s: float, balanced: bool = False) -> None:
         """Local search from a routing; what is better than the best so far is kept."""
         time_s = min(time_s, self.deadline - time.monotonic())
-        if time_s <= 0:
+        if time_s <= 0 or not self._has_time:
             return
         left = self.limits.max_changes
         if left is not None:
@@ -205,7 +221,7 @@ class _PolicySearch:
         start, scenario = self.task.scenario.routing, self.task.scenario
         limit = self.score.max_utilisation * (1 + UNNEEDED_TOLERANCE)
         pending = [demand for demand in self.routing.changed_demands(start) if demand not in opening.repaired]
-        while pending and time.monotonic() < self.deadline:
+        while pending and self._has_time:
             chosen, pending = pending[:8], pending[8:]
             routings = [self.routing.with_changes({demand: start.paths[demand]}) for demand in chosen]
             for demand, routing, prediction in zip(chosen, routings, self._predict(routings), strict=True):
@@ -218,7 +234,6 @@ class _PolicySearch:
                     self.routing = routing
                     pending = [other for other in chosen if other > demand] + pending
                     break
-        self.score = self._score(self.routing, self._predict([self.routing])[0])
 
     def _result(self, opening: SearchResult, began: float) -> SearchResult:
         start = self.scenario.routing
@@ -229,7 +244,8 @@ class _PolicySearch:
             len([demand for demand in self.routing.changed_demands(start) if demand not in opening.repaired]),
         )
         routing = self.routing
-        if not opening.repaired and not self.limits.single_path and not score.better_than(opening.start_score):
+        may_stay = not opening.repaired and not self.limits.single_path
+        if may_stay and not improved(self.table, opening.before, opening.start_score, after, score):
             routing, after, score = start, opening.before, opening.start_score
         return replace(
             opening,
@@ -245,14 +261,6 @@ class _PolicySearch:
     def _after_with_unroutable(self) -> Prediction:
         """The prediction as the search tells it, demands without any way cut off."""
         return self._search(self.routing, self.limits.max_changes, 0.0, False).after
-
-    def _score(self, routing: Routing, prediction: Prediction) -> Score:
-        scenario = self.task.scenario
-        return Score(
-            predicted_violation(prediction, self.task.table),
-            routing.max_utilisation(scenario.traffic, scenario.topology),
-            len(routing.changed_demands(scenario.routing)),
-        )
 
     def _predict(self, routings: Sequence[Routing]) -> list[Prediction]:
         self.judged += len(routings)

@@ -112,7 +112,7 @@ class Rerouting:
         demands = self._demands_over(self.hurt)
         if not demands:
             return []
-        weight = self._weights(demands)
+        weight = self.screen.load_weights(demands)
         options = [self.task.options(demand) for demand in demands]
         sizes = [len(option.length) for option in options]
         length = np.concatenate([option.length for option in options])
@@ -163,15 +163,6 @@ class Rerouting:
         order = np.argsort(-np.where(movable, part, -1.0), kind="stable")[: min(DEMANDS_CONSIDERED, int(movable.sum()))]
         return [int(demand) for demand in order]
 
-    def _weights(self, demands: list[int]) -> FloatArray:
-        """What a link costs each of these demands, its own load set aside: full ones far more than empty ones."""
-        rate = self.task.scenario.traffic.rate_bps[demands, None]
-        after = self.screen.load_bps + rate * (1 - self.screen.share[demands])
-        after = after / self.task.scenario.topology.capacity_bps
-        scale = max(float(self.utilisation.max(initial=0.0)), 1e-9)
-        weights: FloatArray = 0.02 + np.minimum(after / scale, 4.0) ** 6
-        return weights
-
     def _chosen(self, demand: int, option: Options, cost: list[float], weight: FloatArray | None) -> list[Move]:
         """The cheapest paths, the way back to the start, and where ``weight`` is given the cheapest of all ways."""
         present = self.routing.paths[demand]
@@ -191,13 +182,12 @@ class Rerouting:
         return [Move(demand, (share,)) for share in chosen]
 
     def _judge(self, prediction: Prediction) -> None:
-        table, scenario = self.task.table, self.task.scenario
+        table = self.task.table
         self.prediction = prediction
         self.values = experienced_values(prediction, table)
         self.severity = predicted_severity(self.values, table)
-        fullest = float(np.max(self.screen.load_bps / scenario.topology.capacity_bps, initial=0.0))
-        self.score = Score(float(self.severity.sum()), fullest, len(self.changed))
         self.utilisation = self.screen.utilisation()
+        self.score = Score(float(self.severity.sum()), float(self.utilisation.max(initial=0.0)), len(self.changed))
         self.time_s, self.loss = self.screen.waiting(self.utilisation)
         self.hurt = self._hurt()
         self.screen.calibrate(prediction)

@@ -10,7 +10,7 @@ from topology_sync.errors import UnavailableError
 
 
 class FakeOvsdb:
-    """Bridges with ports; ``broken`` makes every transaction after so many more fail, ``lazy`` stops the daemon."""
+    """Bridges with ports; ``broken`` makes every transaction after so many more fail."""
 
     def __init__(self, ports: Iterable[Hop]) -> None:
         self.tables: dict[str, dict[str, dict[str, Any]]] = {
@@ -76,6 +76,16 @@ class FakeOvsdb:
             root["cur_cfg"] = root["next_cfg"]
             self.written.pop()
         return {"count": len(chosen)}
+
+    def put_foreign_qos(self, port: str) -> None:
+        """Somebody gives a port a row that is not ours."""
+        self.tables["QoS"]["theirs"] = {
+            "type": "linux-hfsc",
+            "other_config": ["map", []],
+            "external_ids": ["map", []],
+            "queues": ["map", []],
+        }
+        self.tables["Port"][port]["qos"] = ["uuid", "theirs"]
 
     def rates(self, hop: Hop) -> list[tuple[int, int]]:
         """Least rate and priority of every queue of a port."""

@@ -170,6 +170,43 @@ def test_weights_that_cannot_be_stored_are_put_back(directory: Path, monkeypatch
     assert bench.database.rates(Hop(1, 1)) == [(1_500_000, 0), (500_000, 0)]
 
 
+def test_weights_that_can_neither_be_stored_nor_put_back_are_put_back_later(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(directory)
+    bench.queues.step()
+
+    def full(self: Store, stored: object) -> None:
+        bench.database.broken = 0
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Store, "write", full)
+    assert not bench.plan({1: (1.0, 1.0)}).ok
+    assert bench.database.rates(Hop(1, 1)) == [(1_000_000, 0), (1_000_000, 0)]
+    bench.database.broken = None
+    bench.queues.step()
+    assert bench.database.rates(Hop(1, 1)) == [(1_500_000, 0), (500_000, 0)]
+
+
+def test_a_switch_taken_over_by_somebody_after_a_plan_does_not_stop_the_others(directory: Path) -> None:
+    bench = Bench(directory, replace(SETTINGS, audit_period_s=0.0))
+    bench.queues.step()
+    assert bench.plan({2: (1.0, 1.0)}).ok
+    bench.database.put_foreign_qos("p2-1")
+    next(iter(bench.database.tables["Queue"].values()))["other_config"] = ["map", [["min-rate", "1"]]]
+    bench.queues.step()
+    assert bench.database.rates(Hop(1, 1)) == [(1_500_000, 0), (500_000, 0)]
+    assert bench.problems() == ["weights of s2 are not supported: port eth2-1 has a QoS row of somebody else"]
+
+
+def test_weights_that_the_intent_lost_are_entered_again_at_once(directory: Path) -> None:
+    bench = Bench(directory)
+    bench.queues.step()
+    bench.transactions.run_own(lambda intent, labels: (replace(intent, queue_weights=()), labels))
+    bench.queues.step()
+    assert bench.transactions.intent.weights_of == {1: (3.0, 1.0), 2: (3.0, 1.0), 3: (3.0, 1.0)}
+
+
 def test_switches_without_a_database_are_told_of_in_one_line(directory: Path) -> None:
     none = Bench(directory, replace(SETTINGS, ovsdb=None))
     none.queues.step()
@@ -182,13 +219,7 @@ def test_switches_without_a_database_are_told_of_in_one_line(directory: Path) ->
 
 def test_what_is_not_ours_is_left_alone_and_said_once(directory: Path) -> None:
     bench = Bench(directory)
-    bench.database.tables["QoS"]["theirs"] = {
-        "type": "linux-hfsc",
-        "other_config": ["map", []],
-        "external_ids": ["map", []],
-        "queues": ["map", []],
-    }
-    bench.database.tables["Port"]["p1-1"]["qos"] = ["uuid", "theirs"]
+    bench.database.put_foreign_qos("p1-1")
     del bench.database.tables["Bridge"]["b3"]
     bench.queues.step()
     bench.queues.step()

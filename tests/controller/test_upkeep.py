@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
+import pytest
+
 from controller.intent import DemandKey, NetworkIntent
 from controller.labels import Hop, LabelTable
 from controller.settings import ControllerSettings, StaticHost, TrafficClass
@@ -103,10 +105,11 @@ def test_link_that_is_gone_takes_its_routes_along_and_they_are_replaced_at_once(
     assert changed.demand_of[KEY].routes[0].links == hops(1, 4, 3)
 
 
-def test_stated_host_wins_over_a_learned_one() -> None:
-    settings = replace(SETTINGS, hosts=(StaticHost("10.0.0.1/32", "02:00:00:00:00:09", "s4", 7),))
+@pytest.mark.parametrize("prefix", ["10.0.0.1/32", "10.0.0.1"])
+def test_stated_host_wins_over_a_learned_one(prefix: str) -> None:
+    settings = replace(SETTINGS, hosts=(StaticHost(prefix, "02:00:00:00:00:09", "s4", 7),))
     intent = with_network(NetworkIntent(), discovered(), settings, name_to_dpid)
-    assert [(host.dpid, host.port) for host in intent.hosts if host.prefix == "10.0.0.1/32"] == [(4, 7)]
+    assert [(host.dpid, host.port) for host in intent.hosts if host.prefix.startswith("10.0.0.1")] == [(4, 7)]
 
 
 def test_a_link_that_may_come_back_costs_no_way_around() -> None:

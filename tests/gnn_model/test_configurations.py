@@ -8,8 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gnn_model import configurations as configurations_module
 from gnn_model.analytic import AnalyticPredictor
-from gnn_model.configurations import Configuration, predict_as_scenarios, predict_configurations, rescheduled
+from gnn_model.configurations import (
+    Configuration,
+    in_parts,
+    predict_as_scenarios,
+    predict_configurations,
+    rescheduled,
+)
 from gnn_model.predictor import Prediction, Predictor
 from gnn_model.without_transmission import WithoutTransmission
 from topology_sync.routing import Routing
@@ -66,6 +73,25 @@ def test_sharing_what_does_not_depend_on_schedulers_changes_nothing(
         found = predict_configurations(predictor, scenario, asked)
         alone = [predictor.predict(rescheduled(scenario, item.schedulers).with_routing(item.routing)) for item in asked]
         assert found == alone
+
+
+def test_many_sets_of_schedulers_are_worked_out_part_by_part(
+    random_scenario: Callable[..., Scenario], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has tables of its own: memory does not grow with the number of candidates, nor does any answer change."""
+    scenario = random_scenario(5)
+    asked = configurations(scenario)
+    whole = [predict_configurations(predictor, scenario, asked) for predictor in predictors()]
+    monkeypatch.setattr(configurations_module, "SCHEDULERS_AT_ONCE", 2)
+    assert [predict_configurations(predictor, scenario, asked) for predictor in predictors()] == whole
+    parts: list[Sequence[Configuration]] = []
+
+    def predict(part: Sequence[Configuration]) -> list[Prediction]:
+        parts.append(part)
+        return [whole[0][asked.index(item)] for item in part]
+
+    assert in_parts(predict, asked) == whole[0]
+    assert [len({item.schedulers for item in part}) for part in parts] == [2, 2, 1]
 
 
 def test_a_predictor_without_a_way_of_its_own_is_asked_once_for_each_set_of_schedulers(

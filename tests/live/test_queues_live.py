@@ -28,8 +28,7 @@ def test_classes_get_their_parts_and_no_change_of_weights_loses_a_packet() -> No
     assert done.returncode in (0, 1), done.stderr[-500:]
     figures = json.loads(done.stdout)
     assert figures["packets_sent"] > 3000
-    assert (figures["packets_lost"], figures["packets_duplicated"]) == (0, 0)
-    assert figures["packets_reordered"] <= 2  # on a busy machine one of some 6,000 was overtaken once; cause not found
+    assert (figures["packets_lost"], figures["packets_duplicated"], figures["packets_reordered"]) == (0, 0, 0)
     # Of three weights one stays: two queues at each port of 21 cables change, by database rows and no other message.
     assert figures["queues_per_change"] == 84
     assert (figures["queue_changes"], figures["flow_mods"]) == (6 * 84, 0)

@@ -58,6 +58,7 @@ def test_large_bodies_are_refused(content: bytes | AsyncIterator[bytes]) -> None
         ("http://localhost:8080", "http://localhost:8080", False, 200),
         (LOCAL, "http://evil.example", False, 403),
         (LOCAL, "null", False, 403),
+        (LOCAL, "http://[", False, 403),
         (LOCAL, "http://127.0.0.1:9000", False, 403),  # another program of this machine
         ("http://evil.example:8080", "http://evil.example:8080", False, 403),  # a name made to lead here
         ("http://routes.example", "http://routes.example", True, 200),  # a proxy with a name; the token protects

@@ -73,6 +73,7 @@ class ArpWatch:
         self._selector = selectors.DefaultSelector()
         self._asked: dict[Asking, list[int]] = {}
         self._told: dict[Asking, list[int]] = {}
+        self._lock = threading.Lock()
         self._stopping = threading.Event()
         for host in hosts:
             namespace = NetworkNamespace.of_process(host.process_id)
@@ -99,10 +100,11 @@ class ArpWatch:
 
     def log(self) -> ArpLog:
         """All that was heard so far."""
-        return ArpLog(
-            {asking: tuple(times_ns) for asking, times_ns in self._asked.items()},
-            {asking: tuple(times_ns) for asking, times_ns in self._told.items()},
-        )
+        with self._lock:
+            asked, told = (
+                {asking: tuple(times_ns) for asking, times_ns in heard.items()} for heard in (self._asked, self._told)
+            )
+        return ArpLog(asked, told)
 
     def _listen(self) -> None:
         while not self._stopping.is_set():
@@ -115,10 +117,11 @@ class ArpWatch:
         message = decode_arp(frame)
         if message is None:
             return
-        if outgoing and message.operation == ARP_REQUEST and message.sender_ip != message.target_ip:
-            self._asked.setdefault((node, message.target_ip), []).append(now_ns)
-        elif not outgoing and message.operation == ARP_REPLY:
-            self._told.setdefault((node, message.sender_ip), []).append(now_ns)
+        with self._lock:
+            if outgoing and message.operation == ARP_REQUEST and message.sender_ip != message.target_ip:
+                self._asked.setdefault((node, message.target_ip), []).append(now_ns)
+            elif not outgoing and message.operation == ARP_REPLY:
+                self._told.setdefault((node, message.sender_ip), []).append(now_ns)
 
 
 def _take_arp_only(listening: socket.socket) -> None:

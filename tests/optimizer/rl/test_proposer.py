@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from gnn_model.analytic import AnalyticPredictor
 from optimizer.candidates import CandidatePaths, UsableLinks
-from optimizer.goals import predicted_violation
+from optimizer.goals import GoalTable, predicted_violation
 from optimizer.local_search import SearchLimits, SearchResult
 from optimizer.rl.environment import Policy
 from optimizer.rl.evaluation import processor_clock
@@ -47,14 +48,14 @@ def everything(question: Question) -> CandidatePaths:
     return CandidatePaths(question.scenario.topology, UsableLinks.all_of(question.scenario.topology))
 
 
-def checked(question: Question, result: SearchResult) -> SearchResult:
-    """What must hold of every result."""
+def checked(question: Question, result: SearchResult, table: GoalTable | None = None) -> SearchResult:
+    """What must hold of every result by the goals of ``table`` (without: those of the question)."""
     scenario = question.scenario
     result.routing.check(scenario.topology, scenario.traffic)
     assert result.changed == result.routing.changed_demands(scenario.routing)
     assert not result.start_score.better_than(result.score)
     told = PREDICTOR.predict(scenario.with_routing(result.routing))
-    assert predicted_violation(told, question.table) == pytest.approx(result.score.violation, abs=1e-9)
+    assert predicted_violation(told, table or question.table) == pytest.approx(result.score.violation, abs=1e-9)
     np.testing.assert_allclose(result.after.delay_s, told.delay_s)
     utilisation = result.routing.max_utilisation(scenario.traffic, scenario.topology)
     assert result.score.max_utilisation == pytest.approx(utilisation)
@@ -70,6 +71,7 @@ def checked(question: Question, result: SearchResult) -> SearchResult:
     time_s=st.sampled_from([0.01, 0.1]),
     balanced=st.booleans(),
     finish=st.booleans(),
+    scatter=st.sampled_from([0.0, 0.3]),
 )
 def test_never_worse_and_always_valid(
     small_questions: list[Question],
@@ -80,20 +82,24 @@ def test_never_worse_and_always_valid(
     time_s: float,
     balanced: bool,
     finish: bool,
+    scatter: float,
 ) -> None:
     question = small_questions[number]
+    table = question.table.with_uncertainty((scatter, scatter, scatter))
     frozen = frozenset(range(0, question.scenario.traffic.demand_count, 3))
     limits = SearchLimits(time_s, max_changes=changes, frozen=frozen, seed=seed, from_balanced=balanced)
     result = policy_search(
         question.scenario,
-        question.table,
+        table,
         PREDICTOR,
         everything(question),
         limits,
         POLICIES[which],
         TurnSettings(finish=finish),
     )
-    checked(question, result)
+    checked(question, result, table)
+    before, after = (predicted_violation(told, question.table) for told in (result.before, result.after))
+    assert after <= before * (1 + 1e-6)
     assert changes is None or len(result.changed) <= changes
     assert not frozen & set(result.changed)
 
@@ -120,6 +126,20 @@ def test_it_keeps_to_its_time(small_questions: list[Question]) -> None:
     )
     assert result.score.violation > 0
     assert time.monotonic() - began < 1.0  # of processor time; 0.35 s as a rule
+
+
+def test_it_ends_when_it_is_stopped(small_questions: list[Question]) -> None:
+    question = small_questions[0]
+    impossible = replace(question.table, limit=question.table.limit * 1e-3)
+    stop = threading.Event()
+    threading.Timer(0.3, stop.set).start()
+    began = time.monotonic()
+    result = policy_search(
+        question.scenario, impossible, PREDICTOR, everything(question), SearchLimits(20.0, stop=stop), fresh_policy()
+    )
+    assert time.monotonic() - began < 10.0
+    assert not result.start_score.better_than(result.score)
+    assert result.routings_judged > 1
 
 
 def test_demands_leave_dead_links_and_the_stranded_are_named(small_questions: list[Question]) -> None:
