@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -134,6 +135,8 @@ def test_wrong_weights_are_refused_in_one_line(tmp_path: Path) -> None:
         ({"format": "x"}, "card of another kind"),
         ({"inputs": {"path": []}}, "other inputs"),
         ({"probe": [value + 1 for value in card["probe"]]}, "another version of the analytic"),
+        ({"probe": [math.nan for _ in card["probe"]]}, "another version of the analytic"),
+        ({"probe": "none"}, "another version of the analytic"),
         ({"model": card["model"] | {"width": 9}}, "does not fit"),
     ):
         card_path.write_text(json.dumps(card | change))
