@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-from collections.abc import Callable, Generator, Sequence
+import socket
+import sys
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -21,6 +23,7 @@ Result = TypeVar("Result")
 Results = Generator[Result, None, None]
 
 RETRIES = 3  # of a task whose worker on Ray ended
+CONNECT_S = 5.0
 LOCAL = "local"  # Ray's name for one of its own, started here and for this run only
 ENDED = "ended without a word (killed, or out of memory); what is done is kept: give the same command again"
 
@@ -55,44 +58,59 @@ def on_ray(make: Callable[[Task], Result], tasks: Sequence[Task], most: int | No
     if not tasks:
         return
     ray = _ray()
-    own = not ray.is_initialized()
-    if own:
-        _start(ray, most)
-    remote = ray.remote(max_retries=RETRIES)(_standing_here(make))
-    waiting, running = list(reversed(tasks)), []
-    try:
-        while waiting or running:
-            while waiting and len(running) < (most or len(tasks)):
-                running.append(remote.remote(waiting.pop()))
-            done, running = ray.wait(running, num_returns=1)
-            yield _answer(ray, done[0])
-    finally:
-        for task in running:
-            ray.cancel(task, force=True)
-        if own:
-            ray.shutdown()
+    # Ray warns on stdout, which is for the answer.
+    with contextlib.redirect_stdout(sys.stderr), _running(ray, most):
+        remote = ray.remote(max_retries=RETRIES, name=getattr(make, "__name__", "task"))(_standing_here(make))
+        waiting = list(reversed(tasks))
+        running: list[Any] = []
+        try:
+            while waiting or running:
+                while waiting and len(running) < (most or len(tasks)):
+                    running.append(remote.remote(waiting.pop()))
+                done, running = ray.wait(running, num_returns=1)
+                yield _answer(ray, done[0])
+        finally:
+            for task in running:
+                ray.cancel(task, force=True)
 
 
 def _ray() -> Any:
-    # Set before Ray is read: it reports to its makers by default.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if "RAY_ADDRESS" not in os.environ:
+        # Read with the module, and whatever its name says: without clusters Ray listens on loopback alone.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     try:
         import ray  # type: ignore[import-not-found, unused-ignore]
     except ModuleNotFoundError:
-        raise UnavailableError("--backend ray needs Ray; install ray, or use --backend processes") from None
+        raise UnavailableError(
+            "--backend ray needs Ray; install routewright[ray], or use --backend processes"
+        ) from None
     return ray
 
 
-def _start(ray: Any, most: int | None) -> None:
+@contextlib.contextmanager
+def _running(ray: Any, most: int | None) -> Iterator[None]:
+    """Ray as it runs already in this process, or else started and stopped again."""
+    if ray.is_initialized():
+        yield
+        return
     address = os.environ.get("RAY_ADDRESS", LOCAL)
     options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "error"}
     if address == LOCAL:
-        options |= {"num_cpus": most, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        options |= {"num_cpus": most, "include_dashboard": False}
     try:
+        host, colon, port = address.rpartition(":")
+        if colon and port.isdigit() and "/" not in host:
+            # Ray itself would go on trying for minutes.
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
         ray.init(**options)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         text = " ".join(str(error).split())[:160]
-        raise UnavailableError(f"Ray at {address} does not answer ({text}); see RAY_ADDRESS and `ray status`") from None
+        remedy = "see RAY_ADDRESS, and RAY_AUTH_MODE=token where it asks for a token"
+        raise UnavailableError(f"Ray at {address} does not answer ({text}); {remedy}") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def _standing_here(make: Callable[[Task], Result]) -> Callable[[Task], Result]:

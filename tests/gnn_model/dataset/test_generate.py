@@ -151,7 +151,7 @@ def test_a_manifest_leads_to_no_other_folder(tiny: DatasetRecipe, tmp_path: Path
 
 def test_missing_libraries_are_named(tiny: DatasetRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UnavailableError, match="install ray"):
+    with pytest.raises(UnavailableError, match=r"install routewright\[ray\]"):
         generate(tmp_path / "ray", tiny, seed=1, samples=1, backend="ray")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(UnavailableError, match="pyarrow"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from gnn_model.dataset.recipe import DatasetRecipe
 from gnn_model.dataset.workers import RETRIES, on_ray
 from topology_sync.errors import ScenarioError, UnavailableError
 
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # before Ray is read: it listens on loopback alone
 ray = pytest.importorskip("ray", reason="Ray is not installed; routewright[ray] brings it")
 pytest.importorskip("pyarrow")
 
@@ -22,9 +24,22 @@ pytest.importorskip("pyarrow")
 @pytest.fixture(scope="module")
 def two_processors() -> Iterator[None]:
     """Ray with two processors, for all tests but those that let it be started for them."""
-    ray.init(address="local", num_cpus=2, include_dashboard=False, _node_ip_address="127.0.0.1", logging_level="error")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="error")
     yield
     ray.shutdown()
+
+
+def test_ray_is_started_for_the_run_and_reachable_from_here_alone() -> None:
+    assert list(on_ray(lambda _: ray.util.get_node_ip_address(), [0], 1)) == ["127.0.0.1"]
+    assert not ray.is_initialized()
+
+
+def test_a_cluster_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{free.getsockname()[1]}")
+        with pytest.raises(UnavailableError, match="does not answer"):
+            list(on_ray(str, [0]))
 
 
 @pytest.mark.usefixtures("two_processors")
@@ -39,7 +54,7 @@ def test_an_interrupted_set_goes_on_and_is_the_one_of_processes(tiny: DatasetRec
 
 
 @pytest.mark.usefixtures("two_processors")
-def test_another_worker_takes_the_task_of_a_killed_one(tmp_path: Path) -> None:
+def test_another_worker_takes_the_task_of_a_killed_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def die_at_first(task: int) -> int:
         before = tmp_path / str(task)
         if task == 2 and not before.exists():
@@ -48,6 +63,7 @@ def test_another_worker_takes_the_task_of_a_killed_one(tmp_path: Path) -> None:
         return task
 
     assert sorted(on_ray(die_at_first, range(4))) == [0, 1, 2, 3]
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.usefixtures("two_processors")
