@@ -68,7 +68,7 @@ def broken(found: Prediction, limit_s: FloatArray) -> float:
 
 
 def limits(prediction: Prediction) -> FloatArray:
-    """Every demand a tenth below or above what is predicted, by turns."""
+    """Every demand a hundredth below or above what is predicted, by turns."""
     return prediction.delay_p99_s * np.where(np.arange(len(prediction.delay_s)) % 2, 1.01, 0.99)
 
 
@@ -111,7 +111,6 @@ def test_moves_are_ordered_as_by_full_predictions(
         return rank_correlation(found, wanted)
 
     estimated, close = correlation(judge.judge(moves)), correlation(closely(judge, moves))
-    print("rank", estimated, close)
     assert estimated > 0.8
     assert close > 0.93
 
@@ -120,8 +119,6 @@ def test_close_judgement_errs_a_third_of_an_estimate(
     network: GnnPredictor, mixed: Scenario, moves: Moves, full: list[Prediction]
 ) -> None:
     judge = judge_of(network, mixed)
-    a, b = p99_error(closely(judge, moves), judge, full), p99_error(judge.judge(moves), judge, full)
-    print("err", a, b)
     assert p99_error(closely(judge, moves), judge, full) < p99_error(judge.judge(moves), judge, full) / 3
 
 
