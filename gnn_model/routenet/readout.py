@@ -4,7 +4,8 @@ Per hop: wait * exp(o_wait), loss through its logit, deviation and skew of the w
 physical alternatives (see queue_features) and beyond.  Cumulants of the hops add up along the path; what hops have in
 common is corrected per path: deviation of the waits * exp(o_deviation), what own sizes add * exp(o_size), jitter *
 exp(o_jitter), the part of packets that wait nowhere to the power exp(o_idle), and the quantiles (delay_quantile).  All
-corrections are 0 in a fresh network, whose moments then equal those of the analytic predictor.
+corrections are 0 in a fresh network, whose moments then equal those of the analytic predictor.  What is certain
+(certain_limits) bounds waits, their deviations and jitter.
 """
 
 from __future__ import annotations
@@ -80,9 +81,12 @@ class Readout(nn.Module):
         loss_correction = correction[:, 1] + 4 * towards[:, ALTERNATIVES:].sum(1)
         factor = torch.exp(_bounded(wait_correction, 10.0))
         hop_wait = batch.queue_wait.index_select(0, batch.hop_queue) * factor
-        hop_wait = torch.minimum(hop_wait, batch.queue_limit.index_select(0, batch.hop_queue))
+        hop_wait = torch.minimum(hop_wait, batch.hop_limit)
         hop_deviation = batch.queue_deviation.index_select(0, batch.hop_queue) * factor
         hop_deviation = hop_deviation * torch.exp(_bounded(correction[:, 2], 4.0))
+        # Values between 0 and a limit vary by mean (limit - mean) at most (Bhatia and Davis).
+        most_variance = hop_wait * (batch.hop_longest - hop_wait)
+        hop_deviation = torch.minimum(hop_deviation, torch.sqrt(most_variance.clamp_min(1e-12)))
         hop_skew = batch.queue_skew.index_select(0, batch.hop_queue)
         hop_skew = hop_skew + _bounded(correction[:, 3], 4.0) * (1 + hop_skew.abs())
 
@@ -104,7 +108,7 @@ class Readout(nn.Module):
         own_variance, own_third = own_deviation**2, batch.path_own_skew * own_deviation**3
         deviation = torch.sqrt(variance + own_variance)
         skew = (third + own_third) / deviation**3
-        log_idle = along(batch.queue_log_idle.index_select(0, batch.hop_queue))
+        log_idle = along(batch.queue_log_idle.index_select(0, batch.hop_queue) * (batch.hop_limit > 0))
         continuous = batch.path_continuous
         waits = PathWaits.of(
             wait,
@@ -121,6 +125,8 @@ class Readout(nn.Module):
             / batch.path_deviation.clamp_min(1e-6)
             * torch.exp(_bounded(on_path[:, 2], 4.0))
         )
+        lost_between = loss_path / (1 - loss_path).clamp_min(1e-4)
+        jitter = torch.minimum(jitter, 2 * (batch.path_half_jitter + batch.path_spacing * lost_between))
         carried = hop_wait * batch.hop_weight
         queue_wait = carried.new_zeros(len(batch.queue_wait)).index_add(0, batch.hop_queue, carried)
         return PathPrediction(
