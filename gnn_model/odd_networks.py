@@ -140,9 +140,7 @@ def _splits() -> Rows:
         yield f"split over {ways}, load {load:g}", replace(scenario, routing=routing)
 
 
-def _chain(
-    hops: int, load: float, sizes: PacketSize = PacketSize(), arrivals: Arrivals = Arrivals()
-) -> Scenario:
+def _chain(hops: int, load: float, sizes: PacketSize = PacketSize(), arrivals: Arrivals = Arrivals()) -> Scenario:
     names, pairs = _line(hops + 1)
     return _scenario(names, pairs, [_demand(names[0], names[-1], load, sizes=sizes, arrivals=arrivals)])
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from gnn_model.configurations import rescheduled
 from gnn_model.predictor import Prediction, Predictor
+from gnn_model.validity import verdict_json
 from optimizer.candidates import CandidatePaths
 from optimizer.goals import (
     GoalTable,
@@ -84,8 +85,8 @@ def assess(
     A demand that is lost altogether has no delay and loses every packet.
     """
     table = table or goal_table(scenario.traffic, class_goals(scenario.sla))
-    rate = scenario.traffic.rate_bps * (1.0 - lost_share)
-    carried = replace(scenario, traffic=scenario.traffic.with_rates(float_array(rate)), routing=routing)
+    carried = _carried(scenario, routing, lost_share)
+    rate = carried.traffic.rate_bps
     prediction = _with_losses(predictor.predict(carried), lost_share)
     values = experienced_values(prediction, table)
     score = Score(
@@ -98,6 +99,19 @@ def assess(
     return Situation(
         scenario.with_routing(routing), lost_share, prediction, violated_demands(values, table), score, mean_delay
     )
+
+
+def _carried(scenario: Scenario, routing: Routing, lost_share: FloatArray) -> Scenario:
+    """What is left of a scenario when part of its traffic goes nowhere."""
+    rate = float_array(scenario.traffic.rate_bps * (1.0 - lost_share))
+    return replace(scenario, traffic=scenario.traffic.with_rates(rate), routing=routing)
+
+
+def validity_json(situation: Situation | None, predictor: Predictor) -> dict[str, Any] | None:
+    """Whether a situation lies where the predictor was trained, None where that is not known."""
+    if situation is None:
+        return None
+    return verdict_json(predictor, _carried(situation.scenario, situation.scenario.routing, situation.lost_share))
 
 
 def _with_losses(prediction: Prediction, lost_share: FloatArray) -> Prediction:
