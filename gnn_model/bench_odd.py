@@ -94,8 +94,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     for side, found in summary(rows).items():
         if found["networks"]:
             lines.append(
-                f"{side}: {found['networks']} networks, {found['wrong']} of them more than {OFF_PERCENT:g} % off in delay "
-                f"or 99th percentile, median {found['median_error']:.1f} %"
+                f"{side}: {found['networks']} networks, {found['wrong']} of them more than {OFF_PERCENT:g} % off in "
+                f"delay or 99th percentile, median {found['median_error']:.1f} %"
             )
     return "\n".join(lines)
 

@@ -2,9 +2,9 @@
 
 *Waits.*  Packets leave a link no closer than their transmission times, so a link of capacity C brings at most L + C t
 bits within any time t, L its largest packet; a periodic source with packets up to L brings at most L + t times its peak
-rate.  Where these rates together do not exceed a FIFO port's own, nobody waits longer than the sum of these L takes less
-the own packet (R. L. Cruz, A calculus for network delay, IEEE Trans. Inf. Theory 37, 1991): a stream of equal packets
-waits at the first port of a chain and nowhere behind it.
+rate.  Where these rates together do not exceed a FIFO port's own, nobody waits longer than the transmission of the sum
+of these L, less the own packet (R. L. Cruz, A calculus for network delay, IEEE Trans. Inf. Theory 37, 1991): a stream
+of equal packets waits at the first port of a chain and nowhere behind it.
 
 *Jitter.*  Packets of a flow on one path stay in order: packet n leaves the last link at least its transmission time
 s after packet n - 1, so its delay is less than the one before by at most (a - s)+, where a is the time between their

@@ -95,7 +95,7 @@ class GraphTensors:
     hop_features: Features  # [hops, len(HOP_FEATURES)]
     hop_weight: Features  # [hops] part of the queue's packets that belong to the path; sums to 1 per queue
     hop_limit: (
-        Features  # [hops] longest mean wait that is possible or believed, in units: a starved queue serves nobody
+        Features  # [hops] longest mean wait possible or believed, in units: a starved queue serves hardly anybody
     )
     hop_longest: Features  # [hops] longest wait that is possible, in units; UNKNOWN where none is certain
     queue_features: Features  # [queues, len(QUEUE_FEATURES)]

@@ -48,6 +48,7 @@ def odd_networks() -> Iterator[OddNetwork]:
 
 
 Rows = Iterator[tuple[str, Scenario]]
+EXPONENTIAL, POISSON = PacketSize(), Arrivals()
 EQUAL = PacketSize("constant")
 PERIODIC = Arrivals("cbr")
 
@@ -140,12 +141,12 @@ def _splits() -> Rows:
         yield f"split over {ways}, load {load:g}", replace(scenario, routing=routing)
 
 
-def _chain(hops: int, load: float, sizes: PacketSize = PacketSize(), arrivals: Arrivals = Arrivals()) -> Scenario:
+def _chain(hops: int, load: float, sizes: PacketSize = EXPONENTIAL, arrivals: Arrivals = POISSON) -> Scenario:
     names, pairs = _line(hops + 1)
     return _scenario(names, pairs, [_demand(names[0], names[-1], load, sizes=sizes, arrivals=arrivals)])
 
 
-def _fan_in(sources: int, load: float, sizes: PacketSize = PacketSize(), arrivals: Arrivals = Arrivals()) -> Scenario:
+def _fan_in(sources: int, load: float, sizes: PacketSize = EXPONENTIAL, arrivals: Arrivals = POISSON) -> Scenario:
     """Sources at one node, to one other each, over one link that all share."""
     ends = [f"t{number}" for number in range(sources)]
     demands = [_demand("a", end, load / sources, sizes=sizes, arrivals=arrivals) for end in ends]
@@ -154,8 +155,8 @@ def _fan_in(sources: int, load: float, sizes: PacketSize = PacketSize(), arrival
 
 def _one_link(
     load: float,
-    sizes: PacketSize = PacketSize(),
-    arrivals: Arrivals = Arrivals(),
+    sizes: PacketSize = EXPONENTIAL,
+    arrivals: Arrivals = POISSON,
     scheduler: Scheduler | None = None,
     capacity_bps: float = CAPACITY_BPS,
     delay_s: float = 0.0,
@@ -180,8 +181,8 @@ def _demand(
     target: str,
     load: float,
     name: str = "default",
-    sizes: PacketSize = PacketSize(),
-    arrivals: Arrivals = Arrivals(),
+    sizes: PacketSize = EXPONENTIAL,
+    arrivals: Arrivals = POISSON,
     capacity_bps: float = CAPACITY_BPS,
 ) -> Demand:
     return Demand(source, target, load * capacity_bps, name, packet_size=sizes, arrivals=arrivals)

@@ -53,7 +53,7 @@ class Exceeded:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a scenario lies inside; ``outside_ratio``: part of its paths that do not, ``demands`` those they belong to.
+    """Whether a scenario lies inside; ``outside_ratio``: part of its paths that do not, ``demands`` theirs.
 
     ``reasons`` say in words what of them training never had, ``exceeded`` which inputs are out of range, worst first.
     """
@@ -83,8 +83,8 @@ class Verdict:
         if self.inside:
             return ""
         return (
-            f"{len(self.demands)} demands ({self.outside_ratio:.0%} of the paths) lie outside what the model was trained "
-            f"on ({self.reasons[0]}): compare with simulate"
+            f"{len(self.demands)} demands ({self.outside_ratio:.0%} of the paths) lie outside what the model was "
+            f"trained on ({self.reasons[0]}): compare with simulate"
         )
 
 
