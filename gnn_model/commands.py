@@ -158,9 +158,9 @@ def _print(
         answer = prediction_to_json(question, prediction, predictor, seconds, rse)
         validity: dict[str, Any] = {}
         if verdict is not None:
-            validity = {"validity": verdict.to_json()}
-            for number, flow in enumerate(answer["flows"]):
-                flow["inside"] = number not in verdict.demands
+            flows = answer["flows"]
+            outside = [{key: flows[demand][key] for key in ("source", "target", "class")} for demand in verdict.demands]
+            validity = {"validity": {**verdict.to_json(), "outside": outside}}
         typer.echo(json.dumps(answer | validity | (run or {}), allow_nan=False))
         return
     from rich.console import Console

@@ -59,10 +59,19 @@ def save_model(path: Path, model: RouteNet, about: dict[str, Any]) -> None:
         **about,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    for target, content in ((path, data), (path.with_suffix(".json"), json.dumps(card, indent=1).encode() + b"\n")):
-        partial = target.with_name(target.name + ".partial")
-        partial.write_bytes(content)
-        os.replace(partial, target)
+    _replace(path, data)
+    rewrite_card(path, card)
+
+
+def rewrite_card(path: Path, card: dict[str, Any]) -> None:
+    """Write the card of the weights at ``path`` anew; it must still be theirs."""
+    _replace(path.with_suffix(".json"), json.dumps(card, indent=1).encode() + b"\n")
+
+
+def _replace(target: Path, content: bytes) -> None:
+    partial = target.with_name(target.name + ".partial")
+    partial.write_bytes(content)
+    os.replace(partial, target)
 
 
 def load_model(path: Path) -> tuple[RouteNet, dict[str, Any]]:
