@@ -180,7 +180,7 @@ def envelope_command(
     ],
     graphs: Annotated[
         Path,
-        typer.Option(metavar="DIR", help="Solved graphs, made where there are none; those of `train` may be used."),
+        typer.Option(metavar="DIR", help="Solved graphs, as `train` keeps them; made where there are none."),
     ],
     weights: Annotated[Path | None, typer.Option(metavar="FILE", help="Whose card; else those shipped.")] = None,
     rate: RateOption = RateName.MEASURED,
@@ -188,13 +188,17 @@ def envelope_command(
     """Write into the card of weights what they were trained on: ranges of inputs, and values had together."""
     from gnn_model.model_file import SHIPPED, load_model, rewrite_card
     from gnn_model.training.config import TrainingConfig
+    from gnn_model.training.labelled import load
     from gnn_model.training.solved_graphs import solved_graphs
     from gnn_model.validity import Envelope
 
     path = weights or SHIPPED
     _, card = load_model(path)
     largest = TrainingConfig(**card.get("config", {})).largest_nodes
-    chosen = [labelled for labelled in solved_graphs(data, graphs, rate.value, _said) if labelled.nodes <= largest]
+    found = solved_graphs(data, graphs, rate.value, _said)
+    if any((graphs / "extra").glob("*.npz")):
+        found += load(graphs / "extra")
+    chosen = [labelled for labelled in found if labelled.nodes <= largest]
     rewrite_card(path, {**card, "ranges": Envelope.of(labelled.graph for labelled in chosen).to_json()})
     typer.echo(f"{path.with_suffix('.json')}: the envelope of {len(chosen)} networks")
 

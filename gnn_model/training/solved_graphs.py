@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal
 
+from gnn_model.datanet import RateSource, find_directories, iterate_samples
 from gnn_model.training.labelled import LabelledGraph, load
 from topology_sync.errors import InputError
 
 
 def solved_graphs(
-    data: Iterable[Path], folder: Path, rate: Literal["measured", "offered"], report: Callable[[str], None]
+    data: Iterable[Path], folder: Path, rate: RateSource, report: Callable[[str], None]
 ) -> list[LabelledGraph]:
     """Graphs of datanet directories and data sets of one's own, solved into ``folder`` where that holds none.
 
@@ -25,10 +25,7 @@ def solved_graphs(
     return load(folder)
 
 
-def _solve(
-    data: Iterable[Path], folder: Path, rate: Literal["measured", "offered"], report: Callable[[str], None]
-) -> None:
-    from gnn_model.datanet import find_directories, iterate_samples
+def _solve(data: Iterable[Path], folder: Path, rate: RateSource, report: Callable[[str], None]) -> None:
     from gnn_model.dataset.reader import find_datasets, iterate_dataset
     from gnn_model.training.labelled import label_datanet, label_simulated, store
 

@@ -43,7 +43,7 @@ def chain(sizes: PacketSize, hops: int = 4, load: float = 0.8, arrivals: Arrival
 
 
 def limits(scenario: Scenario) -> list[float]:
-    """Of the mean waits at the hops of the first demand's path, in services of 1000 bits; UNKNOWN where believed only."""
+    """Of the mean waits at the hops of the first demand's path, in services of 1000 bits; infinite: none is certain."""
     graph = graph_tensors(scenario)
     known = graph.hop_longest < UNKNOWN
     in_services = graph.hop_limit * graph.unit_s * CAPACITY_BPS / 1000
