@@ -24,7 +24,7 @@ MEASURES = {
 }
 """Names, and what they are to people."""
 MOST_LOAD = 20.0
-LOGARITHMIC = frozenset(("flows", "part", "burstiness", "room", "load"))
+LOGARITHMIC = frozenset(("flows", "burstiness", "room"))
 
 
 def path_measures(graph: GraphTensors) -> FloatArray:

@@ -21,7 +21,7 @@ from topology_sync.errors import InputError
 from topology_sync.values import BoolArray, FloatArray, IntArray
 
 CELLS = 16  # along each measure
-FEWEST_NETWORKS = 3  # whose paths fell into a cell or beside it
+FEWEST_NETWORKS = 5  # whose paths fell into a cell or beside it
 TOLERANCE = 0.02  # of a range's width, beyond its ends
 PAIRS = tuple(combinations(range(len(MEASURES)), 2))
 Cells = npt.NDArray[np.bool_]
