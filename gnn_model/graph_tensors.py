@@ -266,15 +266,15 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
         path_own_skew=_single(np.where(varied, np.clip(own_skew, -SKEW_LIMIT, SKEW_LIMIT), 0.0)),
         path_atoms=_single(atoms.offset[demand] * (own_total / unit)[:, None]),
         path_atom_chance=_single(atoms.chance[demand]),
-        path_spacing=_single(np.minimum(mean_spacing / unit, UNKNOWN)),
-        path_half_jitter=_single(np.minimum(half_jitter / unit, UNKNOWN)),
+        path_spacing=_in_units(mean_spacing, unit),
+        path_half_jitter=_in_units(half_jitter, unit),
         path_continuous=_single(atoms.continuous[demand].astype(np.float64)),
         hop_pointer=pointer.astype(np.int64),
         hop_queue=hop_used.astype(np.int64),
         hop_features=_stack(hop_table, len(hop_queue)),
         hop_weight=_single(part),
         hop_limit=_single(np.minimum(most_mean, limit[hop_used]) / unit),
-        hop_longest=_single(np.minimum(longest / unit, UNKNOWN)),
+        hop_longest=_in_units(longest, unit),
         queue_features=queue_features(scenario, solved, used, hop_used, load, model[hop_path], bursts, inflow),
         queue_wait=_single(np.clip(wait[used], LEAST_WAIT * service[used], limit) / unit),
         queue_deviation=_single(np.clip(deviation[used], LEAST_WAIT * service[used], limit) / unit),
@@ -327,6 +327,11 @@ def _skew(third: FloatArray, deviation: FloatArray) -> FloatArray:
     some = np.where(deviation > 0, deviation, np.inf)
     result: FloatArray = np.clip(third / some / some / some, -SKEW_LIMIT, SKEW_LIMIT)
     return result
+
+
+def _in_units(values_s: FloatArray, unit_s: float) -> Features:
+    """Times in units; what is UNKNOWN stays so."""
+    return _single(np.where(values_s < UNKNOWN, np.minimum(values_s / unit_s, UNKNOWN), UNKNOWN))
 
 
 def _single(values: FloatArray) -> Features:

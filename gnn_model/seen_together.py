@@ -21,7 +21,8 @@ from topology_sync.errors import InputError
 from topology_sync.values import BoolArray, FloatArray, IntArray
 
 CELLS = 16  # along each measure
-FEWEST_NETWORKS = 5  # whose paths fell into a cell or beside it
+FEWEST_NETWORKS = 5  # whose paths fell into a cell or beside it, or one in NETWORKS_PER_ONE where that is fewer
+NETWORKS_PER_ONE = 100
 TOLERANCE = 0.02  # of a range's width, beyond its ends
 PAIRS = tuple(combinations(range(len(MEASURES)), 2))
 Cells = npt.NDArray[np.bool_]
@@ -58,7 +59,7 @@ class SeenTogether:
             for pair, (one, other) in enumerate(PAIRS):
                 here[pair, cell[:, one], cell[:, other]] = True
             networks += _widened(here)
-        return cls(ranges, networks >= min(FEWEST_NETWORKS, len(found)))
+        return cls(ranges, networks >= min(FEWEST_NETWORKS, max(len(found) // NETWORKS_PER_ONE, 1)))
 
     @cached_property
     def _lows(self) -> FloatArray:
