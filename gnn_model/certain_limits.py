@@ -34,32 +34,38 @@ def wait_limits(
     ``load`` [hops] is what each hop brings, ``queues_at`` [links] how many queues of a port are used: with one of them
     packets are served in the order of their arrival, whatever the scheduler.
     """
-    layout, topology = solved.layout, scenario.topology
-    link = layout.flat_link
-    largest = solved.atoms.greatest
-    if not np.isfinite(largest).any() or not len(link):
-        nothing = np.full(len(link), UNKNOWN)
-        return nothing, nothing
+    layout, topology, traffic = solved.layout, scenario.topology, scenario.traffic
+    link, demand = layout.flat_link, layout.path_demand
+    most_mean = np.full(len(link), UNKNOWN)
+    longest = most_mean.copy()
+    greatest_bits = solved.atoms.greatest * traffic.packet_bits_mean
+    if not np.isfinite(greatest_bits).any() or not len(link):
+        return most_mean, longest
     capacity, links = topology.capacity_bps, topology.link_count
-    demand = np.repeat(layout.path_demand, np.diff(layout.hop_pointer))
-    bits = scenario.traffic.packet_bits_mean[demand]
-    brings = load > 0
-    largest_bits = np.where(brings, largest[demand] * bits, 0.0)
-    entering = inflow.first & brings
-    periodic = solved.arrivals.model[demand] == PERIODIC
-    peak = np.where(periodic, largest_bits * scenario.traffic.packets_per_s[demand], np.inf)
-    rate = np.bincount(link[entering], weights=peak[entering], minlength=links) / capacity + inflow.supply
-    port_largest = np.zeros(links)
-    np.maximum.at(port_largest, link, largest_bits)
-    calm = (rate <= 1 + ROUNDING) & (queues_at == 1) & np.isfinite(port_largest)
-    here = calm[link]
-    burst = np.bincount(link[entering & here], weights=largest_bits[entering & here], minlength=links)
-    longest = (np.where(calm, port_largest, 0.0) * inflow.inputs + burst) / capacity
-    own = np.where(brings, bits / capacity[link], 0.0)
-    return (
-        np.where(here, np.maximum(longest[link] - own, 0.0), UNKNOWN),
-        np.where(here, longest[link], UNKNOWN),
-    )
+    # What enters the network at a port: sources that are not periodic may bring anything at any rate.
+    begins = layout.hop_pointer[:-1][np.diff(layout.hop_pointer) > 0]
+    entering = np.diff(layout.hop_pointer) > 0
+    entering[entering] = load[begins] > 0
+    source, at = demand[entering], link[layout.hop_pointer[:-1][entering]]
+    periodic = (solved.arrivals.model == PERIODIC) & np.isfinite(greatest_bits)
+    peak_bps = np.where(periodic, np.where(periodic, greatest_bits, 0.0) * traffic.packets_per_s, np.inf)
+    rate = np.bincount(at, weights=peak_bps[source], minlength=links) / capacity + inflow.supply
+    calm = (rate <= 1 + ROUNDING) & (queues_at == 1)
+    here = np.flatnonzero(calm[link])
+    if not len(here):
+        return most_mean, longest
+    passing = np.repeat(demand, np.diff(layout.hop_pointer))[here]
+    brings = load[here] > 0
+    port_bits = np.zeros(links)
+    np.maximum.at(port_bits, link[here], np.where(brings, greatest_bits[passing], 0.0))
+    calm_source = calm[at]
+    together = np.bincount(at[calm_source], weights=greatest_bits[source[calm_source]], minlength=links)
+    wait = ((port_bits * inflow.inputs + together) / capacity)[link[here]]
+    own = np.where(brings, traffic.packet_bits_mean[passing] / capacity[link[here]], 0.0)
+    certain = np.isfinite(wait)
+    longest[here[certain]] = wait[certain]
+    most_mean[here[certain]] = np.maximum(wait - own, 0.0)[certain]
+    return most_mean, longest
 
 
 def spacing(scenario: Scenario, solved: SolvedRouting) -> tuple[FloatArray, FloatArray]:
@@ -68,25 +74,29 @@ def spacing(scenario: Scenario, solved: SolvedRouting) -> tuple[FloatArray, Floa
     UNKNOWN for demands without traffic and for split ones, whose packets may overtake each other.  Loss p adds p /
     (1 - p) times the mean spacing to the limit.
     """
-    layout, traffic = solved.layout, scenario.traffic
+    layout, traffic, atoms = solved.layout, scenario.traffic, solved.atoms
     demand = layout.path_demand
     rate = traffic.packets_per_s[demand]
     known = (rate > 0) & (layout.share >= 1 - ROUNDING) & (np.diff(layout.hop_pointer) > 0)
     mean = np.where(known, 1 / np.where(known, rate, 1.0), UNKNOWN)
     if not known.any():
         return mean, mean
+    # (a - s)+ in mean spacings, of what is known of a and s; ``own`` is the mean transmission time at the last link.
     last = layout.flat_link[np.maximum(layout.hop_pointer[1:] - 1, 0)]
-    own = np.where(known, traffic.packet_bits_mean[demand] / scenario.topology.capacity_bps[last] / mean, 0.0)
-    model, atoms = solved.arrivals.model[demand], solved.atoms
-    exponential = ~np.isfinite(atoms.greatest[demand])
-    few = ~atoms.continuous[demand]
-    size, chance = 1 + atoms.offset[demand], atoms.chance[demand]
-    scaled = own[:, None] * size
-    poisson = np.where(exponential, 1 / (1 + own), np.where(few, (chance * np.exp(-scaled)).sum(axis=1), 1.0))
-    least = np.maximum(own, 1e-3)
-    of_exponential = np.where(own > 1e-3, 1 - own * -np.expm1(-1 / least), 1.0)
-    periodic = np.where(
-        exponential, of_exponential, np.where(few, (chance * np.maximum(1 - scaled, 0.0)).sum(axis=1), 1.0)
-    )
-    part = np.where(model == POISSON, poisson, np.where(model == PERIODIC, periodic, 1.0))
+    own = traffic.packet_bits_mean[demand] / scenario.topology.capacity_bps[last] / mean
+    part = np.ones(len(demand))
+    exponential, few = ~np.isfinite(atoms.greatest)[demand], ~atoms.continuous[demand]
+    model = solved.arrivals.model[demand]
+    for arrivals in (POISSON, PERIODIC):
+        of_model = known & (model == arrivals)
+        rows = np.flatnonzero(of_model & exponential)
+        scaled = own[rows]
+        if arrivals == POISSON:
+            part[rows] = 1 / (1 + scaled)
+        else:
+            part[rows] = 1 + scaled * np.expm1(-1 / np.maximum(scaled, 1e-6))
+        rows = np.flatnonzero(of_model & few)
+        sizes, chance = own[rows, None] * (1 + atoms.offset[demand[rows]]), atoms.chance[demand[rows]]
+        left = np.exp(-sizes) if arrivals == POISSON else np.maximum(1 - sizes, 0.0)
+        part[rows] = (chance * left).sum(axis=1)
     return mean, np.where(known, mean * part, UNKNOWN)

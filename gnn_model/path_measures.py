@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gnn_model.graph_tensors import HOP_FEATURES, QUEUE_FEATURES, Features, GraphTensors
+from gnn_model.graph_tensors import HOP_FEATURES, LINK_FEATURES, QUEUE_FEATURES, Features, GraphTensors
 from topology_sync.values import FloatArray
 
 MEASURES = {
@@ -21,9 +21,9 @@ MEASURES = {
     "size_variance": "variance of packet sizes at its ports",
     "burstiness": "burstiness of its ports",
     "room": "smallest queue in packets",
+    "fifo": "part of its ports that serve in the order of arrival",
 }
 """Names, and what they are to people."""
-MOST_LOAD = 20.0
 LOGARITHMIC = frozenset(("flows", "burstiness", "room"))
 
 
@@ -44,21 +44,21 @@ def path_measures(graph: GraphTensors) -> FloatArray:
     def mean(values: Features) -> FloatArray:
         return np.add.reduceat(values.astype(np.float64), starts) / lengths
 
-    load = queues("offered_at_port")
+    load = graph.link_features[:, LINK_FEATURES.index("offered")][graph.queue_link[queue]]
     fullest = np.maximum.reduceat(load, starts)
     # Of equally full ports the one with the fewest flows.
     is_fullest = load >= np.repeat(fullest, lengths) * (1 - 1e-6)
     flows = np.exp(2 * np.minimum.reduceat(np.where(is_fullest, queues("log_effective_flows"), np.inf), starts))
-    second = queues("second_moment")
     columns = (
         lengths,
-        np.minimum(fullest, MOST_LOAD),
+        fullest,
         flows,
         mean(np.exp(hops("log_part_of_queue"))),
         np.add.reduceat((hops("same_link_part") * queues("kept")).astype(np.float64), starts),
         mean(queues("part_cbr")),
-        mean(second),
+        np.maximum(mean(queues("second_moment")), 0.0),
         np.exp(2 * np.maximum.reduceat(queues("log_dispersion_32"), starts)),
         np.exp(2 * np.minimum.reduceat(queues("log_room"), starts)),
+        mean(queues("fifo")),
     )
     return np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
