@@ -107,11 +107,14 @@ def _carried(scenario: Scenario, routing: Routing, lost_share: FloatArray) -> Sc
     return replace(scenario, traffic=scenario.traffic.with_rates(rate), routing=routing)
 
 
-def validity_json(situation: Situation | None, predictor: Predictor) -> dict[str, Any] | None:
-    """Whether a situation lies where the predictor was trained, None where that is not known."""
-    if situation is None:
-        return None
-    return verdict_json(predictor, _carried(situation.scenario, situation.scenario.routing, situation.lost_share))
+def validity_json(predictor: Predictor, **situations: Situation | None) -> dict[str, Any]:
+    """``{"validity": {name: verdict}}``: which situations lie where the predictor was trained; {} where it was not."""
+    verdicts = {
+        name: verdict_json(predictor, _carried(found.scenario, found.scenario.routing, found.lost_share))
+        for name, found in situations.items()
+        if found is not None
+    }
+    return {} if None in verdicts.values() else {"validity": verdicts}
 
 
 def _with_losses(prediction: Prediction, lost_share: FloatArray) -> Prediction:

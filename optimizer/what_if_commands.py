@@ -162,8 +162,7 @@ def _one_question(
     answer = answer_question(before, changes, judge, fallback, limits, searcher)
     entries = changes_to_json(question, changes)
     data = answer_json(answer, entries, judge.name, time.perf_counter() - began)
-    situations = {"before": answer.before, "after": answer.after, "reoptimized": answer.reoptimised}
-    data["validity"] = {name: validity_json(situation, judge) for name, situation in situations.items()}
+    data |= validity_json(judge, before=answer.before, after=answer.after, reoptimized=answer.reoptimised)
     if as_json:
         typer.echo(json.dumps(data, allow_nan=False))
     else:
@@ -201,7 +200,7 @@ def _all_failures(
         "scenario": question.name,
         "predictor": judge.name,
         "before": situation_json(before),
-        "validity": {"before": validity_json(before, judge)},
+        **validity_json(judge, before=before),
         **survival(found),
         "processes": processes,
         "links": found,
@@ -238,7 +237,7 @@ def _upgrades(
         "predictor": judge.name,
         "upgrade_factor": factor,
         "before": situation_json(before),
-        "validity": {"before": validity_json(before, judge)},
+        **validity_json(judge, before=before),
         "upgrades": [upgrade_json(question, before, upgrade) for upgrade in found],
         "seconds": time.perf_counter() - began,
     }

@@ -35,8 +35,8 @@ def show_answer(data: dict[str, Any], rows: int) -> None:
 
 def _show_validity(console: Console, data: dict[str, Any]) -> None:
     """Which situations the model was not trained for, and why."""
-    for name, validity in data["validity"].items():
-        if validity is not None and not validity["inside"]:
+    for name, validity in data.get("validity", {}).items():
+        if not validity["inside"]:
             count, reason = validity["outside_demands"], validity["reasons"][0]
             console.print(f"[yellow]{name}: {count} demands outside training[/] ({reason}): compare with simulate")
 
