@@ -85,8 +85,8 @@ class Verdict:
         if not self.demands:
             return ""
         return (
-            f"{len(self.demands)} of the demands ({self.outside_ratio:.0%} of the paths) lie outside what the model was "
-            f"trained on ({self.reasons[0]}): compare with simulate"
+            f"{len(self.demands)} of the demands ({self.outside_ratio:.0%} of the paths) lie outside what the model "
+            f"was trained on ({self.reasons[0]}): compare with simulate"
         )
 
 

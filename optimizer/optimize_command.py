@@ -259,7 +259,7 @@ def _show_answer(answer: dict[str, Any], out: Path | None) -> None:
     typer.echo(f"changed demands     {answer['changed_demands']}, {answer['seconds']:.1f} s, {answer['optimizer']}")
     validity = answer.get("validity", {}).get("after")
     if validity is not None and not validity["inside"]:
-        said = f"{validity['outside_demands']} demands, {validity['reasons'][0]}"
+        said = f"{validity['outside_demands']} of the demands, {validity['reasons'][0]}"
         typer.echo(f"outside training    {said}: compare with simulate")
     if out is not None:
         typer.echo(f"plan written to     {out}")

@@ -50,9 +50,7 @@ class Found:
         validity = self.validity.get("after")
         if validity is None or validity["inside"]:
             return None
-        return (
-            f"{validity['outside_demands']} demands are unlike what the model was trained on: {validity['reasons'][0]}"
-        )
+        return f"{validity['outside_demands']} of the demands are unlike what the model was trained on: {validity['reasons'][0]}"
 
     @property
     def proposal(self) -> Proposal:

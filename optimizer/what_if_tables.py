@@ -38,7 +38,9 @@ def _show_validity(console: Console, data: dict[str, Any]) -> None:
     for name, validity in data.get("validity", {}).items():
         if not validity["inside"]:
             count, reason = validity["outside_demands"], validity["reasons"][0]
-            console.print(f"[yellow]{name}: {count} demands outside training[/] ({reason}): compare with simulate")
+            console.print(
+                f"[yellow]{name}: {count} of the demands are outside training[/] ({reason}): compare with simulate"
+            )
 
 
 def _class_table(data: dict[str, Any], names: list[str]) -> Table:

@@ -82,7 +82,7 @@ def test_a_scenario_names_the_demands_outside() -> None:
     envelope = Envelope.of(graph_tensors(chain(hops, 8)) for hops in range(1, 6))
     verdict = envelope.judge(chain(5, 1))
     assert (verdict.inside, verdict.demands, verdict.outside_ratio) == (False, (0,), 1.0)
-    assert "1 demands (100% of the paths) lie outside" in verdict.text
+    assert "1 of the demands (100% of the paths) lie outside" in verdict.text
     assert verdict.to_json()["reasons"][0] == verdict.reasons[0]
     known = envelope.judge(chain(5, 8))
     assert (known.inside, known.demands, known.text) == (True, (), "")

@@ -19,6 +19,7 @@ from topology_sync.values import float_array
 
 
 def test_a_search_records_what_its_predictor_was_not_trained_for(controller: Any, settings: OptimizerSettings) -> None:
+    settings = replace(settings, search_time_s=0.2)
     view = view_of(controller.state(), settings)
     request = StartSearch(1, Trigger("sla", 0.0, 0.0), 20, frozenset())
     analytic = find(view, request, settings, AnalyticPredictor(), CandidateCache())
