@@ -50,7 +50,8 @@ class Found:
         validity = self.validity.get("after")
         if validity is None or validity["inside"]:
             return None
-        return f"{validity['outside_demands']} of the demands are unlike what the model was trained on: {validity['reasons'][0]}"
+        count, reason = validity["outside_demands"], validity["reasons"][0]
+        return f"{count} of the demands are unlike what the model was trained on: {reason}"
 
     @property
     def proposal(self) -> Proposal:
