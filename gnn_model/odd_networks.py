@@ -116,9 +116,9 @@ def _schedulers() -> Rows:
     for name in ("strict", "wfq", "drr"):
         weights = () if name == "strict" else (60.0, 30.0, 10.0)
         for load in (0.9, 1.3):
-            scheduler = Scheduler(name, weights, QUEUE_EACH)  # type: ignore[arg-type]
+            scheduler = Scheduler(name, weights, QUEUE_EACH)
             yield f"{name}, load {load:g}", _one_link(load, scheduler=scheduler)
-        yield f"{name}, one queue used", _one_link(0.9, scheduler=Scheduler(name, weights))  # type: ignore[arg-type]
+        yield f"{name}, one queue used", _one_link(0.9, scheduler=Scheduler(name, weights))
     yield "wfq, weights 1000:1:1", _one_link(0.95, scheduler=Scheduler("wfq", (1000.0, 1.0, 1.0), QUEUE_EACH))
 
 

@@ -90,9 +90,15 @@ class Verdict:
         )
 
 
+def envelope_of(predictor: Predictor) -> Envelope | None:
+    """The envelope of a predictor that was trained and says where; one that lives elsewhere does not."""
+    envelope: Envelope | None = getattr(predictor, "envelope", None)
+    return envelope
+
+
 def verdict_of(predictor: Predictor, scenario: Scenario) -> Verdict | None:
     """Whether a scenario lies where the predictor was trained; None where nothing trained is known to answer here."""
-    envelope: Envelope | None = getattr(predictor, "envelope", None)
+    envelope = envelope_of(predictor)
     return None if envelope is None else envelope.judge(scenario)
 
 
