@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from gnn_model.analytic import AnalyticPredictor
-from gnn_model.without_transmission import WithoutTransmission
 from gnn_model.validity import verdict_of
+from gnn_model.without_transmission import WithoutTransmission
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
 from topology_sync.topology import Link, Topology
