@@ -8,7 +8,8 @@ of equal packets waits at the first port of a chain and nowhere behind it.
 
 *Jitter.*  Packets of a flow on one path stay in order: packet n leaves the last link at least its transmission time
 s after packet n - 1, so its delay is less than the one before by at most (a - s)+, where a is the time between their
-departures at the source.  Delays neither grow nor shrink in the long run, hence E|difference| <= 2 E(a - s)+.
+departures at the source.  Delays neither grow nor shrink in the long run, hence E|difference| <= 2 E(a - s)+.  And two
+delays of one distribution differ by twice its deviation at most.
 """
 
 from __future__ import annotations

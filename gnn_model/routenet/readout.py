@@ -83,10 +83,10 @@ class Readout(nn.Module):
         hop_wait = batch.queue_wait.index_select(0, batch.hop_queue) * factor
         hop_wait = torch.minimum(hop_wait, batch.hop_limit)
         hop_deviation = batch.queue_deviation.index_select(0, batch.hop_queue) * factor
-        hop_deviation = hop_deviation * torch.exp(_bounded(correction[:, 2], 4.0))
+        believed_deviation = hop_deviation * torch.exp(_bounded(correction[:, 2], 4.0))
         # Values between 0 and a limit vary by mean (limit - mean) at most (Bhatia and Davis).
         most_variance = hop_wait * (batch.hop_longest - hop_wait)
-        hop_deviation = torch.minimum(hop_deviation, torch.sqrt(most_variance.clamp_min(1e-12)))
+        hop_deviation = torch.minimum(believed_deviation, torch.sqrt(most_variance.clamp_min(1e-12)))
         hop_skew = batch.queue_skew.index_select(0, batch.hop_queue)
         hop_skew = hop_skew + _bounded(correction[:, 3], 4.0) * (1 + hop_skew.abs())
 
@@ -119,14 +119,17 @@ class Readout(nn.Module):
             batch.path_atoms * size_scale[:, None],
             batch.path_atom_chance,
         )
+        # What was learned of jitter was learned with deviations that had no limit.
+        believed_variance = along(believed_deviation**2) * scale**2 + 1e-12 + own_variance
         jitter = (
             batch.path_jitter
-            * deviation
+            * torch.sqrt(believed_variance)
             / batch.path_deviation.clamp_min(1e-6)
             * torch.exp(_bounded(on_path[:, 2], 4.0))
         )
         lost_between = loss_path / (1 - loss_path).clamp_min(1e-4)
-        jitter = torch.minimum(jitter, 2 * (batch.path_half_jitter + batch.path_spacing * lost_between))
+        half = torch.minimum(batch.path_half_jitter + batch.path_spacing * lost_between, deviation)
+        jitter = torch.minimum(jitter, 2 * half)
         carried = hop_wait * batch.hop_weight
         queue_wait = carried.new_zeros(len(batch.queue_wait)).index_add(0, batch.hop_queue, carried)
         return PathPrediction(
