@@ -25,6 +25,7 @@ from topology_sync.values import FloatArray, IntArray
 UNKNOWN = 1e30  # stands for no limit, in units and as a 32-bit number
 POISSON, PERIODIC = ARRIVAL_MODELS.index("poisson"), ARRIVAL_MODELS.index("cbr")
 ROUNDING = 1e-9
+OWN_LOAD = 0.02  # of the last link: below, a flow's own transmission times hardly matter to its limit of jitter
 
 
 def wait_limits(
@@ -86,17 +87,14 @@ def spacing(scenario: Scenario, solved: SolvedRouting) -> tuple[FloatArray, Floa
     last = layout.flat_link[np.maximum(layout.hop_pointer[1:] - 1, 0)]
     own = traffic.packet_bits_mean[demand] / scenario.topology.capacity_bps[last] / mean
     part = np.ones(len(demand))
-    exponential, few = ~np.isfinite(atoms.greatest)[demand], ~atoms.continuous[demand]
-    model = solved.arrivals.model[demand]
+    loud = np.flatnonzero(known & (own > OWN_LOAD))
+    model = solved.arrivals.model[demand[loud]]
+    exponential, few = ~np.isfinite(atoms.greatest[demand[loud]]), ~atoms.continuous[demand[loud]]
     for arrivals in (POISSON, PERIODIC):
-        of_model = known & (model == arrivals)
-        rows = np.flatnonzero(of_model & exponential)
+        rows = loud[(model == arrivals) & exponential]
         scaled = own[rows]
-        if arrivals == POISSON:
-            part[rows] = 1 / (1 + scaled)
-        else:
-            part[rows] = 1 + scaled * np.expm1(-1 / np.maximum(scaled, 1e-6))
-        rows = np.flatnonzero(of_model & few)
+        part[rows] = 1 / (1 + scaled) if arrivals == POISSON else 1 + scaled * np.expm1(-1 / scaled)
+        rows = loud[(model == arrivals) & few]
         sizes, chance = own[rows, None] * (1 + atoms.offset[demand[rows]]), atoms.chance[demand[rows]]
         left = np.exp(-sizes) if arrivals == POISSON else np.maximum(1 - sizes, 0.0)
         part[rows] = (chance * left).sum(axis=1)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from gnn_model.certain_limits import UNKNOWN
 from gnn_model.queue_features import ALTERNATIVES
 from gnn_model.routenet.batch import GraphBatch
 from gnn_model.routenet.delay_quantile import PathWaits
@@ -84,9 +85,12 @@ class Readout(nn.Module):
         hop_wait = torch.minimum(hop_wait, batch.hop_limit)
         hop_deviation = batch.queue_deviation.index_select(0, batch.hop_queue) * factor
         believed_deviation = hop_deviation * torch.exp(_bounded(correction[:, 2], 4.0))
-        # Values between 0 and a limit vary by mean (limit - mean) at most (Bhatia and Davis).
-        most_variance = hop_wait * (batch.hop_longest - hop_wait)
-        hop_deviation = torch.minimum(believed_deviation, torch.sqrt(most_variance.clamp_min(1e-12)))
+        limited = bool((batch.hop_longest < UNKNOWN).any())  # mostly nothing is: the rest would change nothing
+        hop_deviation = believed_deviation
+        if limited:
+            # Values between 0 and a limit vary by mean (limit - mean) at most (Bhatia and Davis).
+            most_variance = hop_wait * (batch.hop_longest - hop_wait)
+            hop_deviation = torch.minimum(believed_deviation, torch.sqrt(most_variance.clamp_min(1e-12)))
         hop_skew = batch.queue_skew.index_select(0, batch.hop_queue)
         hop_skew = hop_skew + _bounded(correction[:, 3], 4.0) * (1 + hop_skew.abs())
 
@@ -108,7 +112,8 @@ class Readout(nn.Module):
         own_variance, own_third = own_deviation**2, batch.path_own_skew * own_deviation**3
         deviation = torch.sqrt(variance + own_variance)
         skew = (third + own_third) / deviation**3
-        log_idle = along(batch.queue_log_idle.index_select(0, batch.hop_queue) * (batch.hop_limit > 0))
+        hop_log_idle = batch.queue_log_idle.index_select(0, batch.hop_queue)
+        log_idle = along(hop_log_idle * (batch.hop_limit > 0) if limited else hop_log_idle)
         continuous = batch.path_continuous
         waits = PathWaits.of(
             wait,
@@ -120,10 +125,10 @@ class Readout(nn.Module):
             batch.path_atom_chance,
         )
         # What was learned of jitter was learned with deviations that had no limit.
-        believed_variance = along(believed_deviation**2) * scale**2 + 1e-12 + own_variance
+        believed = torch.sqrt(along(believed_deviation**2) * scale**2 + 1e-12 + own_variance) if limited else deviation
         jitter = (
             batch.path_jitter
-            * torch.sqrt(believed_variance)
+            * believed
             / batch.path_deviation.clamp_min(1e-6)
             * torch.exp(_bounded(on_path[:, 2], 4.0))
         )
