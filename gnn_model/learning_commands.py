@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gnn_model.accuracy_commands import register_bench
+from gnn_model.command_options import JsonOption
 
 if TYPE_CHECKING:
     from gnn_model.evaluation import LabelledScenario
@@ -62,7 +63,6 @@ VALIDITY = (
     "corrections are extrapolated."
 )
 RateOption = Annotated[RateName, typer.Option(help="Rates the simulation measured, or those it was asked for.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -186,7 +186,7 @@ def envelope_command(
     rate: RateOption = RateName.MEASURED,
 ) -> None:
     """Write into the card of weights what they were trained on: ranges of inputs, and values had together."""
-    from gnn_model.model_file import SHIPPED, load_model, rewrite_card
+    from gnn_model.model_file import KIND, SHIPPED, load_model
     from gnn_model.training.config import TrainingConfig
     from gnn_model.training.labelled import load
     from gnn_model.training.solved_graphs import solved_graphs
@@ -199,7 +199,7 @@ def envelope_command(
     if any((graphs / "extra").glob("*.npz")):
         found += load(graphs / "extra")
     chosen = [labelled for labelled in found if labelled.nodes <= largest]
-    rewrite_card(path, {**card, "ranges": Envelope.of(labelled.graph for labelled in chosen).to_json()})
+    KIND.rewrite_card(path, {**card, "ranges": Envelope.of(labelled.graph for labelled in chosen).to_json()})
     typer.echo(f"{path.with_suffix('.json')}: the envelope of {len(chosen)} networks")
 
 
