@@ -10,6 +10,7 @@ import typer
 from gnn_model.command_options import JsonOption
 from gnn_model.fully_connected_commands import fully_connected_command
 from gnn_model.ns3_commands import ns3_command
+from gnn_model.odd_commands import odd_command
 from gnn_model.real_routers.commands import real_routers_command
 
 
@@ -18,6 +19,7 @@ def register_bench(group: typer.Typer) -> None:
     group.command("inference")(inference)
     group.command("fully-connected")(fully_connected_command)
     group.command("ns3")(ns3_command)
+    group.command("odd")(odd_command)
     group.command("testbed2023")(real_routers_command)
 
 

@@ -47,10 +47,13 @@ class WeightsKind:
         needed = {"format": self.format, **told, "inputs": self.inputs, "sha256": hashlib.sha256(data).hexdigest()}
         card = {**needed, **about, **needed}
         path.parent.mkdir(parents=True, exist_ok=True)
-        for target, content in ((path, data), (path.with_suffix(".json"), json.dumps(card, indent=1).encode() + b"\n")):
-            partial = target.with_name(target.name + ".partial")
-            partial.write_bytes(content)
-            os.replace(partial, target)
+        _replace(path, data)
+        self.rewrite_card(path, card)
+
+    @staticmethod
+    def rewrite_card(path: Path, card: dict[str, Any]) -> None:
+        """Write the card of the weights at ``path`` anew; what reading needs must stay as it was."""
+        _replace(path.with_suffix(".json"), json.dumps(card, indent=1).encode() + b"\n")
 
     def read(self, path: Path) -> tuple[dict[str, Any], bytes]:
         """The card and the weights as they are in the file, which is the one that the card is of."""
@@ -82,3 +85,9 @@ class WeightsKind:
             text = " ".join(str(error).split())[:160]
             raise self.error(str(path), f"does not fit this version's network ({text})", self.remedy) from None
         return network.eval()
+
+
+def _replace(target: Path, content: bytes) -> None:
+    partial = target.with_name(target.name + ".partial")
+    partial.write_bytes(content)
+    os.replace(partial, target)

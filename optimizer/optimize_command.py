@@ -179,6 +179,8 @@ def _search(
     limits: SearchLimits,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The answer of ``optimize --json`` and the plan's JSON by local search, with or without learned proposals."""
+    from gnn_model.configurations import rescheduled
+    from gnn_model.validity import validity_of_change
     from optimizer.bounds import utilisation_lower_bound
     from optimizer.candidates import CandidatePaths, UsableLinks
     from optimizer.exact.warm_up import warm_up
@@ -206,7 +208,8 @@ def _search(
         (result.before, result.after),
         result.schedulers if limits.queue_weights else None,
     )
-    return {**answer, "predictor": predictor.name}, plan
+    planned = rescheduled(question, result.schedulers).with_routing(result.routing)
+    return {**answer, "predictor": predictor.name, **validity_of_change(predictor, question, planned)}, plan
 
 
 def _search_of(optimizer: Optimizer) -> tuple[Search, str]:
@@ -243,5 +246,9 @@ def _show_answer(answer: dict[str, Any], out: Path | None) -> None:
         weights = " ".join(f"{weight:g}" for weight in node["weights"])
         typer.echo(f"queue weights       {node['id']}: {weights}")
     typer.echo(f"changed demands     {answer['changed_demands']}, {answer['seconds']:.1f} s, {answer['optimizer']}")
+    validity = answer.get("validity", {}).get("after")
+    if validity is not None and not validity["inside"]:
+        said = f"{validity['outside_demands']} of the demands, {validity['reasons'][0]}"
+        typer.echo(f"outside training    {said}: compare with simulate")
     if out is not None:
         typer.echo(f"plan written to     {out}")
