@@ -217,13 +217,10 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
     own_deviation = own_total * np.sqrt(np.maximum(second - 1, 0.0))
     varied = second > 1 + 1e-9
     own_skew = (solved.size_third[demand] - 3 * second + 2) / np.where(varied, second - 1, 1.0) ** 1.5
-<<<<<<< HEAD
-=======
     limit = wait_limit(scenario, used // solved.queues) * service[used]
     queues_at = np.bincount(used // solved.queues, minlength=topology.link_count)
     most_mean, longest = wait_limits(scenario, solved, inflow, load, queues_at)
     mean_spacing, half_jitter = spacing(scenario, solved)
->>>>>>> main
     return GraphTensors(
         unit_s=unit,
         demand_count=traffic.demand_count,
@@ -248,14 +245,6 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
         hop_limit=_single(np.minimum(most_mean, limit[hop_used]) / unit),
         hop_longest=_in_units(longest, unit),
         queue_features=queue_features(scenario, solved, used, hop_used, load, model[hop_path], bursts, inflow),
-<<<<<<< HEAD
-=======
-        queue_wait=_single(np.clip(wait[used], LEAST_WAIT * service[used], limit) / unit),
-        queue_deviation=_single(np.clip(deviation[used], LEAST_WAIT * service[used], limit) / unit),
-        queue_skew=_single(_skew(third, deviation)[used]),
-        queue_loss=_single(loss[used]),
-        queue_log_idle=_single(log_idle[used]),
->>>>>>> main
         queue_link=used_link.astype(np.int64),
         queue_number=used.astype(np.int64),
         link_features=link_features(scenario, solved, links, used_link),
@@ -314,7 +303,6 @@ def queue_columns(scenario: Scenario, solved: SolvedRouting, used: IntArray, uni
     waiting = np.clip(waits.waiting_probability.reshape(-1)[used], 0.0, MOST_WAITING)
     return {
         "queue_wait": _single(np.clip(waits.mean_s.reshape(-1)[used], LEAST_WAIT * service, limit) / unit_s),
-        "queue_limit": _single(limit / unit_s),
         "queue_deviation": _single(np.clip(deviation, LEAST_WAIT * service, limit) / unit_s),
         "queue_skew": _single(_skew(waits.third_s3.reshape(-1)[used], deviation)),
         "queue_loss": _single(np.clip(state.loss.reshape(-1)[used], 0.0, 1.0)),

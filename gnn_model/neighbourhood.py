@@ -17,13 +17,15 @@ import numpy as np
 from gnn_model.analytic_delay import PathDelays, path_statistics
 from gnn_model.analytic_layout import Layout
 from gnn_model.analytic_queues import Waits
+from gnn_model.certain_limits import UNKNOWN
 from gnn_model.changed_ports import ChangedPorts, HeldRouting, members_of, ranges_of
 from gnn_model.graph_tensors import HOP_FEATURES, Features, GraphTensors, link_features, queue_columns
 from gnn_model.move_layout import LaidOut
 from gnn_model.path_probe import PathProbe
+from gnn_model.queue_features import wait_limit
 from gnn_model.routenet.batch import GraphBatch, side_by_side
 from gnn_model.routenet.readout import PathPrediction
-from topology_sync.values import FloatArray, IntArray
+from topology_sync.values import BoolArray, FloatArray, IntArray
 
 UNCHANGED = 1e-3  # queues whose wait or loss changes by less (relative, absolute) are not read again
 THINNED = HOP_FEATURES.index("thinned")
@@ -172,7 +174,19 @@ class Neighbourhood:
         graph.hop_features[here] = hop_features[place]
         graph.hop_features[len(reached.hop) :] = hop_features[len(hops.hop) :]
         graph.hop_features[:, THINNED] = thinned
+        self._limit(graph, ports, reached, layout, again, first)
         return graph
+
+    def _limit(
+        self, graph: GraphTensors, ports: ChangedPorts, reached: _Reached, layout: Layout, again: BoolArray, first: int
+    ) -> None:
+        """Limits of waits at changed ports: what is certain of hops stays so, of those added nothing is certain."""
+        graph.hop_longest[len(reached.hop) :] = UNKNOWN
+        believed = np.flatnonzero(again & ~(graph.hop_longest < UNKNOWN))
+        queue = layout.flat_queue[believed] - first
+        service_s = ports.solved.state.service_s.reshape(-1)[queue]
+        limit_s = wait_limit(ports.scenario, queue // self._held.shared.queues) * service_s
+        graph.hop_limit[believed] = limit_s / self._unit_s
 
     def _delays(self, layout: Layout, ports: ChangedPorts, entry: IntArray) -> PathDelays:
         """The analytic delays of these paths."""
@@ -210,7 +224,7 @@ class Neighbourhood:
         return probe.engine.changed_queues(queue_features, of_links, queue_link, told)
 
 
-_IN_UNITS = ("path_fixed", "path_own_deviation", "path_atoms")
+_IN_UNITS = ("path_fixed", "path_own_deviation", "path_atoms", "path_spacing", "path_half_jitter")
 
 
 def _joined(held: GraphTensors, new: GraphTensors, reached: _Reached, columns: dict[str, Features]) -> GraphTensors:
