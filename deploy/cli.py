@@ -17,6 +17,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from deploy.help_texts import put_plainly
 from topology_sync.errors import InputError, RoutewrightError
 
 COMMAND_MODULES = (
@@ -44,6 +45,7 @@ COMMAND_MODULES = (
 They import what is heavy inside their functions.
 """
 
+HELP_OPTIONS = ["-h", "--help"]
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -57,7 +59,7 @@ def application() -> typer.Typer:
         help="Keeps the promised delay, jitter and loss in an OpenFlow network by re-routing it, safely and explained.",
         add_completion=False,
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={"help_option_names": HELP_OPTIONS},
     )
     app.callback()(_top)
     bench = typer.Typer(help="Side-by-side figures, each reproducible (live ones need root).", no_args_is_help=True)
@@ -102,6 +104,7 @@ def _exists(module: str) -> bool:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command line and return its exit code; a command's integer result is its exit code."""
     command = typer.main.get_command(application())
+    put_plainly(command, HELP_OPTIONS)
     try:
         result = command.main(
             None if arguments is None else list(arguments), prog_name="routewright", standalone_mode=False

@@ -29,7 +29,7 @@ def inference(
     seed: Annotated[int, typer.Option(min=0, help="Of the simulation.")] = 1,
     report: Annotated[Path | None, typer.Option(help="JSON file that the figures are added to.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write time against size here (SVG).")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one JSON object.")] = False,
 ) -> None:
     """Predictors side by side: one and two threads, alone and in a batch, by size, against the simulator, on CUDA."""
     import json

@@ -15,7 +15,7 @@ API_TIMEOUT_S = 35.0
 
 ApiOption = Annotated[str, typer.Option("--api", envvar="ROUTEWRIGHT_API", help="Where the optimizer listens.")]
 TokenOption = Annotated[Path | None, typer.Option("--token-file", help="File with the bearer token.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def register(app: typer.Typer) -> None:

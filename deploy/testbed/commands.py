@@ -70,9 +70,9 @@ def run(
     predictor: Annotated[PredictorKind, typer.Option(help="Who predicts for the optimizer.")] = PredictorKind.gnn,
     report: Annotated[Path | None, typer.Option(help="Write the report (JSON) here.")] = None,
     keep: Annotated[
-        Path | None, typer.Option(help="Keep configuration, logs and packet logs in this directory.")
+        Path | None, typer.Option(metavar="DIR", help="Keep configuration, logs and packet logs in this directory.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> int:
     """Build the network, overload or break it, let the loop repair it; exit 0 only if all promises are kept after."""
     import json
