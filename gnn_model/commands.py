@@ -166,12 +166,16 @@ def _print(
         return
     from rich.console import Console
 
-    from gnn_model.prediction_table import prediction_table
+    from gnn_model.prediction_table import idle_goals, link_table, prediction_table
 
     title = f"{question.name}: {predictor}, {seconds:.3g} s"
     if run is not None:
         reached = "reached" if run["relative_error_reached"] else "not reached within the cap"
         title += f", {run['packet_hops']:,} packet-hops, error of {run['relative_error']:.2g} {reached}"
-    Console().print(prediction_table(question, prediction, title, rse))
+    console = Console()
+    console.print(prediction_table(question, prediction, title, rse))
+    console.print(link_table(question, prediction))
+    if idle := idle_goals(question):
+        typer.echo(idle)
     if verdict is not None and verdict.text:
         typer.echo(verdict.text)

@@ -391,7 +391,7 @@ def test_exit_codes_say_whether_every_goal_is_met(file: Path) -> None:
 
 def test_people_see_the_worst_demand_first(file: Path) -> None:
     result = call(file, "--fail-link", "b:c", "--scale-traffic", 1.6, "--predictor", "analytic", "--rows", 1)
-    assert "fail-link b-c" in result.stdout
+    assert "fail-link b:c" in result.stdout
     assert "1 of 3 demands, worst first" in result.stdout
     assert "violated" in result.stdout
 
