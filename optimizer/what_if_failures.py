@@ -142,6 +142,7 @@ def draw_survival(rows: Sequence[dict[str, Any]], title: str, file: Path) -> Non
         axes.set_ylabel(label)
         axes.grid(axis="y", alpha=0.3)
     lower.axhline(1.0, color="tab:red", lw=0.8, ls="--")
+    upper.set_ylim(0, max(upper.get_ylim()[1], 1.0))  # also where nobody misses a goal
     upper.legend(frameon=False)
     upper.set_title(title)
     lower.set_xticks(list(place), ["-".join(row["link"]) for row in rows], rotation=90, fontsize=7)
