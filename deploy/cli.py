@@ -11,6 +11,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Annotated, NoReturn
@@ -145,6 +146,8 @@ def _discard_output() -> None:
 def _usage(error: Exception) -> str:
     """What is wrong with the command line, and where it is explained."""
     message = str(error.format_message()).rstrip(".")  # type: ignore[attr-defined]
+    message = re.sub(r"Value error, |, unable to parse string as an? \w+", "", message)
+    message = message.replace("Input should be", "it should be")
     context = getattr(error, "ctx", None)
     path = getattr(context, "command_path", None) or "routewright"
     return f"{message}; see {path} --help"

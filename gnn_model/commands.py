@@ -86,7 +86,7 @@ def simulate(
     relative_error: Annotated[
         float, typer.Option(help="Relative standard error wanted of the mean delay of 90 % of the demands.")
     ] = 0.01,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same packets.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same packets.")] = 1,
     max_hops: Annotated[
         int, typer.Option(help="Cap on packet-hops (5 to 10 million take a second); then what is known is printed.")
     ] = 200_000_000,

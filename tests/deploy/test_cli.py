@@ -53,6 +53,9 @@ def test_a_good_configuration_is_accepted() -> None:
         (["check-config"], "routewright: Invalid value: name a configuration file"),
         (["check-config", "a", "b"], "routewright: Got unexpected extra argument"),
         (["check-config", "--jason"], "routewright: No such option: --jason"),
+        (["history", "--limit", "x"], "routewright: Invalid value for '--limit': it should be a valid integer; see"),
+        (["history", "--limit", "0"], "routewright: Invalid value for '--limit': it should be greater than or equal"),
+        (["predict", "x", "--predictor", "y"], "routewright: Invalid value for '--predictor': 'y' is not one of 'gnn'"),
         (
             ["check-config", "/nonexistent/\x1b[2J.yaml"],
             "routewright: '/nonexistent/\\x1b[2J.yaml': there is no such file",
