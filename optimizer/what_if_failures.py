@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gnn_model.figure_files import save_figure
 from gnn_model.predictor import Predictor
+from gnn_model.worker_processes import worker_processes
 from optimizer.local_search import SearchLimits
 from optimizer.what_if import Changes, FallbackKind
 from optimizer.what_if_answer import Situation, answer_question, situation_before, situation_json
@@ -93,10 +92,10 @@ def failure_rows(
         worker = _Worker.of(question)
         yield from map(worker.row, cables)
         return
-    # spawn: a forked process would inherit torch's threads in an unknown state
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(processes, len(cables)), context, _prepare, (question,)) as pool:
-        yield from pool.map(_row, cables)
+    with worker_processes(min(processes, len(cables)), _prepare, (question,)) as pool:
+        rows = [pool.submit(_row, cable) for cable in cables]
+        for row in rows:
+            yield row.result()
 
 
 def survival(rows: Sequence[dict[str, Any]]) -> dict[str, int]:
