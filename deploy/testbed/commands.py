@@ -86,7 +86,7 @@ def run(
     from deploy.testbed.scenarios import KINDS
     from deploy.testbed.summary import print_summary
     from topology_sync.errors import InputError
-    from topology_sync.output_files import check_output, write_output
+    from topology_sync.output_files import check_output, check_output_folder, write_output
     from topology_sync.sources import load_scenario
 
     kind = next((known for known in KINDS if known == scenario), None)
@@ -96,6 +96,8 @@ def run(
         raise InputError("--duration", f"is {duration:g}", "give 45 to 3600 seconds")
     if report is not None:
         check_output(report)
+    if keep is not None:
+        check_output_folder(keep)
     source = load_scenario(topology)
     signal.signal(signal.SIGTERM, _interrupt)  # so that everything is taken away then too
     options = RunOptions(topology, kind, seed, duration, keep, predictor.value)
