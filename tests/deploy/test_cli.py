@@ -77,6 +77,14 @@ def test_a_bad_configuration_is_one_line_and_exits_2(tmp_path: Path) -> None:
     assert done.stderr == f"routewright: {path}: classes[0].sla.delay: unknown key; did you mean delay_ms?\n"
 
 
+def test_an_empty_configuration_is_called_empty(tmp_path: Path) -> None:
+    path = tmp_path / "routewright.yaml"
+    path.write_text("")
+    done = routewright("check-config", str(path))
+    line = f"routewright: {path}: the whole: is empty; give keys and values, version: 1 first\n"
+    assert (done.returncode, done.stderr) == (2, line)
+
+
 @pytest.mark.parametrize(
     ("raised", "code", "line"),
     [
