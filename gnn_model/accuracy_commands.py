@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from gnn_model.command_options import JsonOption
+
 
 class Kind(StrEnum):
     """What ``--by`` takes."""
@@ -32,7 +34,7 @@ def accuracy_command(
     by: Annotated[
         Kind | None, typer.Option(help="A row for each kind of samples of all sets, instead of one for each set.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Judge the learned model beside the analytic predictor on every data set below DIR, one row each."""
     from gnn_model.accuracy import accuracy_table, judge_sets, plot_sizes

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gnn_model.command_options import JsonOption
 from gnn_model.service.options import (
     AddressOption,
     TlsCaOption,
@@ -38,7 +39,6 @@ class PredictorName(StrEnum):
 SOURCES = "FILE.json[.gz|.xz], topohub:GROUP/NAME, X.graph, GraphML, SNDlib or a datanet directory."
 ScenarioArgument = Annotated[str, typer.Argument(metavar="SCENARIO", help=SOURCES)]
 DemandsOption = Annotated[Path | None, typer.Option(metavar="FILE", help="The demands that go with X.graph.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def register(app: typer.Typer) -> None:

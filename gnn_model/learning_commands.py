@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gnn_model.accuracy_commands import register_bench
+from gnn_model.command_options import JsonOption
 
 if TYPE_CHECKING:
     from gnn_model.evaluation import LabelledScenario
@@ -62,7 +63,6 @@ VALIDITY = (
     "corrections are extrapolated."
 )
 RateOption = Annotated[RateName, typer.Option(help="Rates the simulation measured, or those it was asked for.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -6,11 +6,8 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
-
-from topology_sync.errors import UnavailableError
 
 
 @contextmanager
@@ -19,20 +16,17 @@ def worker_processes(
 ) -> Iterator[ProcessPoolExecutor]:
     """A pool of ``count`` processes, each of which calls ``prepare(*arguments)`` first; functions must be of a module.
 
-    Leave futures uncancelled when the block ends early: its processes are ended, not waited for.  Raises
-    UnavailableError where one of them is killed.
+    Leave futures uncancelled when the block ends early: its processes are ended, not waited for.  BrokenProcessPool is
+    raised where one of them is killed.
     """
     # spawned: a forked process would inherit threads of torch and numba in an unknown state
     pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _begin, (prepare, arguments))
     try:
         yield pool
-    except BaseException as error:
+    except BaseException:
         for process in list((pool._processes or {}).values()):  # public from Python 3.14 on, as terminate_workers
             process.terminate()
         pool.shutdown()  # only now: cancelled futures of a broken pool make its thread fail
-        if isinstance(error, BrokenProcessPool):
-            problem = "a worker process ended without a word (killed, or out of memory)"
-            raise UnavailableError(f"{problem}; try fewer --processes") from None
         raise
     pool.shutdown()
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gnn_model.commands import DemandsOption, JsonOption, ScenarioArgument
+from gnn_model.command_options import JsonOption, LoopPredictor
+from gnn_model.commands import DemandsOption, ScenarioArgument
 from gnn_model.service.options import (
     AddressOption,
     TlsCaOption,
@@ -47,13 +48,6 @@ class Optimizer(StrEnum):
     rl = "rl"
 
 
-class PredictorKind(StrEnum):
-    """Who judges routings."""
-
-    gnn = "gnn"
-    analytic = "analytic"
-
-
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
     app.command()(optimize)
@@ -70,7 +64,7 @@ def optimize(
     ] = None,
     optimizer: Annotated[Optimizer, typer.Option(help="How to search.")] = Optimizer.auto,
     predictor: Annotated[
-        PredictorKind | None, typer.Option(help="Who judges routings; gnn where promises are judged.")
+        LoopPredictor | None, typer.Option(help="Who judges routings; gnn where promises are judged.")
     ] = None,
     address: AddressOption = None,
     tls_ca: TlsCaOption = None,
@@ -112,7 +106,7 @@ def optimize(
 
     def judge() -> Predictor:
         # without promises no prediction changes the plan, so the quick one does
-        kind = predictor or (PredictorKind.gnn if question.sla or address else PredictorKind.analytic)
+        kind = predictor or (LoopPredictor.gnn if question.sla or address else LoopPredictor.analytic)
         return open_predictor(kind.value, addresses_of(address), tls_files(tls_ca, tls_certificate, tls_key))
 
     free_changes = _free_changes(question, max_changes) if single_path else max_changes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from gnn_model.configurations import rescheduled
 from gnn_model.predictor import Predictor
@@ -13,7 +12,7 @@ from optimizer.exact.warm_up import warm_up
 from optimizer.goals import experienced_values, violated_demands, violations
 from optimizer.history import Decision
 from optimizer.local_search import SearchLimits, SearchResult, search
-from optimizer.loop_values import Key, Proposal, StartSearch
+from optimizer.loop_values import Proposal, StartSearch
 from optimizer.moving_traffic.forecast import forecast_json
 from optimizer.moving_traffic.planning_ahead import search_ahead
 from optimizer.planning import View
@@ -214,12 +213,3 @@ def _differs(entry: NodeScheduler, topology: Topology) -> bool:
         return False
     present = topology.schedulers[node]
     return present != entry.scheduler and replace(present, weights=entry.scheduler.weights) == entry.scheduler
-
-
-def measured_rows(view: View, keys: frozenset[Key]) -> list[dict[str, Any]]:
-    """What was measured of some demands."""
-    return [
-        {**records.key_json(key), **records.experience_json(view.state.demands, demand)}
-        for demand, key in enumerate(view.keys)
-        if key in keys
-    ]

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gnn_model.commands import DemandsOption, JsonOption, PredictorName, ScenarioArgument
+from gnn_model.command_options import JsonOption
+from gnn_model.commands import DemandsOption, PredictorName, ScenarioArgument
 from topology_sync.errors import InputError
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from optimizer.local_search import SearchLimits
 from optimizer.what_if import Changes, FallbackKind
 from optimizer.what_if_answer import Situation, answer_question, situation_before, situation_json
 from optimizer.what_if_changes import all_cables
+from topology_sync.errors import UnavailableError
 from topology_sync.scenario import Scenario
 
 MakePredictor = Callable[[], tuple[Predictor, Predictor]]
@@ -92,10 +94,13 @@ def failure_rows(
         worker = _Worker.of(question)
         yield from map(worker.row, cables)
         return
-    with worker_processes(min(processes, len(cables)), _prepare, (question,)) as pool:
-        rows = [pool.submit(_row, cable) for cable in cables]
-        for row in rows:
-            yield row.result()
+    try:
+        with worker_processes(min(processes, len(cables)), _prepare, (question,)) as pool:
+            for row in [pool.submit(_row, cable) for cable in cables]:
+                yield row.result()
+    except BrokenProcessPool:
+        problem = "a worker process ended without a word (killed, or out of memory)"
+        raise UnavailableError(f"{problem}; try fewer --processes") from None
 
 
 def survival(rows: Sequence[dict[str, Any]]) -> dict[str, int]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,11 @@ from gnn_model.analytic import AnalyticPredictor
 from gnn_model.gnn_predictor import GnnPredictor
 from gnn_model.model_file import SHIPPED, ModelFileError, load_model, save_model
 from gnn_model.routenet.model import ModelConfig, RouteNet
+from tests.gnn_model.test_graph_tensors import scaled
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
 from topology_sync.topology import Link, Topology
 from topology_sync.traffic import Demand, TrafficMatrix
-from topology_sync.values import float_array
 
 FIELDS = ("delay_s", "delay_p99_s", "jitter_s", "loss_ratio", "link_utilisation_ratio", "link_loss_ratio")
 
@@ -41,22 +41,7 @@ def random_model() -> RouteNet:
 def test_predictions_scale_exactly(random_scenario: Callable[..., Scenario], seed: int, power: int) -> None:
     """All rates and capacities times k, all times over k: delays over k, ratios the same."""
     scenario, factor = random_scenario(seed, peak=0.9), 2.0**power
-    topology, traffic = scenario.topology, scenario.traffic
-    other = replace(
-        scenario,
-        topology=replace(
-            topology,
-            capacity_bps=float_array(topology.capacity_bps * factor),
-            delay_s=float_array(topology.delay_s / factor),
-        ),
-        traffic=replace(
-            traffic,
-            rate_bps=float_array(traffic.rate_bps * factor),
-            arrivals=tuple(
-                replace(item, on_s=item.on_s / factor, off_s=item.off_s / factor) for item in traffic.arrivals
-            ),
-        ),
-    )
+    other = scaled(scenario, factor)
     predictor = GnnPredictor.of_model(random_model())
     before, after = predictor.predict(scenario), predictor.predict(other)
     assert after.delay_s * factor == pytest.approx(before.delay_s, rel=1e-5)
@@ -134,6 +119,8 @@ def test_wrong_weights_are_refused_in_one_line(tmp_path: Path) -> None:
         ({"format": "x"}, "card of another kind"),
         ({"inputs": {"path": []}}, "other inputs"),
         ({"probe": [value + 1 for value in card["probe"]]}, "another version of the analytic"),
+        ({"probe": [math.nan for _ in card["probe"]]}, "another version of the analytic"),
+        ({"probe": "none"}, "another version of the analytic"),
         ({"model": card["model"] | {"width": 9}}, "does not fit"),
     ):
         card_path.write_text(json.dumps(card | change))
