@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from optimizer.goals import predicted_violation
 from optimizer.promise_prices import PromisePrices
+from optimizer.rough_runs import LONGEST
 from optimizer.screening import Move
 from optimizer.search_state import ESTIMATED_PER_STEP, GREEDY_DEPTH, SMALLEST_GAIN, SearchState
 from optimizer.weighing import Weighing
@@ -15,6 +17,7 @@ from topology_sync.routing import PathShare, Routing
 
 JUDGED_PER_STEP = 6
 CONFIRMED_PER_STEP = 2
+SHORTER = 4  # times: so much less of a run is tried where the predictor does not confirm it
 TOGETHER = (2, 4, 8)  # so many moves at once are predicted too
 PRICED = 0.5  # of the demands that are laid anew take the path of least price
 UNSETTLED = 4  # demands that are laid anew, at most
@@ -24,11 +27,34 @@ ACCEPTED_LOSS = 1.02  # of the least violation: from no worse than this the sear
 def mend(state: SearchState, weighing: Weighing, deadline: float) -> None:
     """Best-improvement descent on the violation score; where single moves fail, a few steps deep."""
     while state.worth_mending and state.judging.has_time(deadline):
+        if _follow_rough(state, deadline):
+            continue
         moves = state.source.off(state.links_that_hurt(), state.routing, deadline)
         if moves and (_judge_single(state, moves, deadline) or _judge_sequence(state, deadline)):
             continue
         if not weighing.mend(deadline):
             return
+
+
+def _follow_rough(state: SearchState, deadline: float) -> bool:
+    """Many moves by the rough figures, as many of them as the predictor confirms; False where it confirms none."""
+    if state.limits.max_changes is not None:
+        return False
+    movable = np.ones(state.scenario.traffic.demand_count, dtype=np.bool_)
+    movable[[demand for demand in state.limits.frozen if not state.may_move(demand)]] = False
+    rough = state.rough
+    moves = rough.moves(movable, lambda: state.judging.has_time(deadline))
+    while moves and state.judging.has_time(deadline):
+        routing = state.routing.with_changes({move.demand: move.paths for move in moves})
+        prediction = state.judging.predict([routing])[0]
+        if predicted_violation(prediction, state.table) < state.violation * (1 - state.least_gain):
+            state.restore(routing)
+            state.take(routing, prediction)
+            rough.reach = min(2 * len(moves), LONGEST)
+            return True
+        rough.reach = max(len(moves) // SHORTER, 1)
+        moves = moves[: len(moves) // SHORTER]
+    return False
 
 
 def mend_again(state: SearchState, weighing: Weighing, deadline: float) -> None:

@@ -17,7 +17,9 @@ def _directory() -> str | None:
     if not config.CACHE_DIR:
         return None
     here = Path(__file__)
-    kernels = [path for path in here.parent.glob("*.py") if b"exact.compiled import" in path.read_bytes()]
+    rooms = (here.parent, here.parents[1])
+    sources = [path for room in rooms for path in room.glob("*.py")]
+    kernels = [path for path in sources if b"exact.compiled import" in path.read_bytes()]
     return str(Path(config.CACHE_DIR).parent / f"exact-{version_of([here, *kernels])}")
 
 

@@ -1,0 +1,456 @@
+"""The rough queue model of ``screening``, compiled: tens of thousands of moves a second, and whole runs of moves.
+
+The same figures of every link (mean time, its variance, longest delay, loss) and the same values of every demand are
+kept up to date while moves are carried out one after the other; a move is judged by the links that it changes and the
+demands on them.  Every demand moves at most once in a run, so that ``share`` may stay that of the routing it began at.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from optimizer.exact.compiled import compiled, inlined
+from optimizer.exact.shortest_paths import shortest_tree
+from topology_sync.values import BoolArray, FloatArray, IntArray
+
+LARGEST_LOAD = 8.0
+TAIL = 3.0  # deviations above the mean
+LARGEST_RATIO = 1e4
+SURE = 2.5
+TOLERANCE = 1e-9
+STEP = 0.01  # of utilisation, for derivatives
+PULLS = (0.05, 0.5, 5.0)  # how much a demand's own delay counts against what its load does to others, in turn
+KEPT_GAIN = 0.5  # of what a move promised before others were carried out
+
+
+class Ground(NamedTuple):
+    """What stays while a search moves demands: links, demands and their goals, as ``LoadScreen`` has them.
+
+    ``unit`` [3, demands] is what excess is relative to; ``spread`` [3] that of predictions, all 0 where they are taken
+    at their word; ``sharpest`` [3] the least spread that derivatives are taken with.
+    """
+
+    out_pointer: IntArray
+    out_link: IntArray
+    head: IntArray
+    tail: IntArray
+    allowed: BoolArray
+    end_only: BoolArray
+    capacity_bps: FloatArray
+    room: FloatArray
+    delay_s: FloatArray
+    longest_s: FloatArray
+    source: IntArray
+    target: IntArray
+    rate_bps: FloatArray
+    limit: FloatArray
+    unit: FloatArray
+    weight: FloatArray
+    spread: FloatArray
+    sharpest: FloatArray
+    packet_bits: float
+    waiting_factor: float
+
+
+class Run(NamedTuple):
+    """Where a run of moves stands.  ``member`` and ``member_share`` [links, room] list the demands on each link,
+    ``count`` [links] how many; ``figure`` [links, 4] and ``sums`` [demands, 4] are mean time, variance, longest delay
+    and -ln(1 - loss); ``offset`` [3, demands] what the predictor says beyond them.
+    """
+
+    share: FloatArray
+    member: IntArray
+    member_share: FloatArray
+    count: IntArray
+    load_bps: FloatArray
+    figure: FloatArray
+    sums: FloatArray
+    offset: FloatArray
+    severity: FloatArray
+    movable: BoolArray
+
+
+class Memory(NamedTuple):
+    """Room that kernels work in; ``row`` [links] is all 0 between calls."""
+
+    change: FloatArray  # [demands, 4]
+    mark: IntArray  # [demands]
+    touched: IntArray  # [demands + 1], those before the first -1
+    stamp: IntArray  # [1]
+    row: FloatArray  # [links]
+    changed: IntArray  # [links + 1], those before the first -1
+    after: FloatArray  # [links, 4]
+
+
+@inlined
+def link_figures(utilisation: float, link: int, ground: Ground, into: FloatArray) -> None:
+    """Mean time, its variance, longest delay and -ln(1 - loss) of a link, as ``LoadScreen`` has them."""
+    service_s = ground.packet_bits / ground.capacity_bps[link]
+    size = ground.room[link]
+    rho = min(max(utilisation, 1e-9), LARGEST_LOAD)
+    if abs(rho - 1.0) < 1e-6:
+        rho = 1.0 + 1e-6
+    power = min(rho**size, 1e250)
+    if rho < 1.0:
+        loss = (1.0 - rho) * power / (1.0 - rho * power)
+        full = rho * power / (1.0 - rho * power)
+    else:
+        loss = (rho - 1.0) / (rho - 1.0 / power)
+        full = -1.0 / (1.0 - 1.0 / (rho * power))
+    in_system = rho / (1.0 - rho) - (size + 1.0) * full
+    sojourn_s = max(in_system, 0.0) * service_s / (rho * max(1.0 - loss, 1e-9))
+    time_s = service_s + max(sojourn_s - service_s, 0.0) * ground.waiting_factor
+    into[0] = time_s + ground.delay_s[link]
+    into[1] = time_s * time_s
+    into[2] = ground.longest_s[link]
+    into[3] = -math.log1p(-min(loss, 1.0 - 1e-12))
+
+
+@inlined
+def ratio_of(value: float, kind: int, demand: int, ground: Ground) -> float:
+    """A value over its goal, 0 where nothing is promised."""
+    limit = ground.limit[kind, demand]
+    if not math.isfinite(limit):
+        return 0.0
+    return min(max(1.0 + (value - limit) / ground.unit[kind, demand], 0.0), LARGEST_RATIO)
+
+
+@compiled
+def severity_of(
+    mean_s: float, variance: float, longest_s: float, lost: float, demand: int, offset: FloatArray, ground: Ground
+) -> float:
+    """What a demand with these sums adds to the violation score."""
+    deviation = math.sqrt(max(variance, 0.0))
+    total = 0.0
+    for kind in range(3):
+        if kind == 0:
+            value = min(mean_s + TAIL * deviation, longest_s)
+        elif kind == 1:
+            value = deviation
+        else:
+            value = 1.0 - math.exp(-lost)
+        ratio = ratio_of(value + offset[kind, demand], kind, demand, ground)
+        spread = ground.spread[kind]
+        if spread <= 0.0:
+            if ratio - 1.0 > TOLERANCE:
+                total += 1.0 + math.log(ratio)
+        elif ratio > math.exp(-SURE * spread):
+            room = math.log(ratio) / spread
+            below = 0.5 * math.erfc(-room / math.sqrt(2.0))
+            density = math.exp(-0.5 * room * room) / math.sqrt(2.0 * math.pi)
+            total += below * (1.0 + room * spread) + spread * density
+    return total * ground.weight[demand]
+
+
+@compiled
+def begin(run: Run, ground: Ground) -> bool:
+    """Fill in everything but ``share``, ``load_bps``, ``offset`` and ``movable``; False where ``member`` is too small.
+
+    ``severity`` is without goals 0.
+    """
+    demands, links = run.share.shape
+    for link in range(links):
+        link_figures(run.load_bps[link] / ground.capacity_bps[link], link, ground, run.figure[link])
+    run.count[:] = 0
+    for demand in range(demands):
+        total0, total1, total2, total3 = 0.0, 0.0, 0.0, 0.0
+        for link in range(links):
+            part = run.share[demand, link]
+            if part == 0.0:
+                continue
+            total0 += part * run.figure[link, 0]
+            total1 += part * run.figure[link, 1]
+            total2 += part * run.figure[link, 2]
+            total3 += part * run.figure[link, 3]
+            place = run.count[link]
+            if place >= run.member.shape[1]:
+                return False
+            run.member[link, place] = demand
+            run.member_share[link, place] = part
+            run.count[link] = place + 1
+        run.sums[demand, 0], run.sums[demand, 1] = total0, total1
+        run.sums[demand, 2], run.sums[demand, 3] = total2, total3
+        run.severity[demand] = 0.0
+        if ground.weight[demand] > 0.0:
+            run.severity[demand] = severity_of(total0, total1, total2, total3, demand, run.offset, ground)
+    return True
+
+
+@compiled
+def judge(demand: int, path: IntArray, hops: int, run: Run, ground: Ground, memory: Memory) -> float:
+    """By how much the violation score changes if a demand takes this path alone; leaves in ``memory`` what ``carry_out``
+    needs.
+    """
+    links = len(run.count)
+    row, changed, after = memory.row, memory.changed, memory.after
+    for index in range(hops):
+        row[path[index]] = 1.0
+    memory.stamp[0] += 1
+    stamp = memory.stamp[0]
+    found = 0
+    own0, own1, own2, own3 = 0.0, 0.0, 0.0, 0.0
+    touched = 0
+    for link in range(links):
+        before, part = run.share[demand, link], row[link]
+        if before != part:
+            load = run.load_bps[link] + ground.rate_bps[demand] * (part - before)
+            link_figures(load / ground.capacity_bps[link], link, ground, after[link])
+            changed[found] = link
+            found += 1
+            mean_s, variance = after[link, 0] - run.figure[link, 0], after[link, 1] - run.figure[link, 1]
+            lost = after[link, 3] - run.figure[link, 3]
+            for place in range(run.count[link]):
+                other = run.member[link, place]
+                if ground.weight[other] <= 0.0:
+                    continue
+                if memory.mark[other] != stamp:
+                    memory.mark[other] = stamp
+                    memory.touched[touched] = other
+                    touched += 1
+                    memory.change[other, 0] = 0.0
+                    memory.change[other, 1] = 0.0
+                    memory.change[other, 3] = 0.0
+                share = run.member_share[link, place]
+                memory.change[other, 0] += share * mean_s
+                memory.change[other, 1] += share * variance
+                memory.change[other, 3] += share * lost
+            if part > 0.0:
+                own0 += after[link, 0]
+                own1 += after[link, 1]
+                own2 += after[link, 2]
+                own3 += after[link, 3]
+        elif part > 0.0:
+            own0 += run.figure[link, 0]
+            own1 += run.figure[link, 1]
+            own2 += run.figure[link, 2]
+            own3 += run.figure[link, 3]
+    for index in range(hops):
+        row[path[index]] = 0.0
+    changed[found] = -1
+    total = 0.0
+    for index in range(touched):
+        other = memory.touched[index]
+        if other != demand:
+            total += (
+                severity_of(
+                    run.sums[other, 0] + memory.change[other, 0],
+                    run.sums[other, 1] + memory.change[other, 1],
+                    run.sums[other, 2],
+                    run.sums[other, 3] + memory.change[other, 3],
+                    other,
+                    run.offset,
+                    ground,
+                )
+                - run.severity[other]
+            )
+    if ground.weight[demand] > 0.0:
+        total += severity_of(own0, own1, own2, own3, demand, run.offset, ground) - run.severity[demand]
+    memory.touched[touched] = -1
+    memory.change[demand, 0], memory.change[demand, 1] = own0, own1
+    memory.change[demand, 2], memory.change[demand, 3] = own2, own3
+    return total
+
+
+@compiled
+def carry_out(demand: int, path: IntArray, hops: int, run: Run, ground: Ground, memory: Memory) -> None:
+    """Let a demand that ``judge`` has looked at last take its path; links need room for one more member."""
+    for index in range(len(memory.touched)):
+        other = memory.touched[index]
+        if other < 0:
+            break
+        if other == demand:
+            continue
+        run.sums[other, 0] += memory.change[other, 0]
+        run.sums[other, 1] += memory.change[other, 1]
+        run.sums[other, 3] += memory.change[other, 3]
+        run.severity[other] = severity_of(
+            run.sums[other, 0], run.sums[other, 1], run.sums[other, 2], run.sums[other, 3], other, run.offset, ground
+        )
+    run.sums[demand] = memory.change[demand]
+    if ground.weight[demand] > 0.0:
+        run.severity[demand] = severity_of(
+            run.sums[demand, 0], run.sums[demand, 1], run.sums[demand, 2], run.sums[demand, 3], demand, run.offset, ground
+        )
+    for index in range(hops):
+        memory.row[path[index]] = 1.0
+    for index in range(len(memory.changed)):
+        link = memory.changed[index]
+        if link < 0:
+            break
+        before, part = run.share[demand, link], memory.row[link]
+        run.load_bps[link] += ground.rate_bps[demand] * (part - before)
+        run.figure[link] = memory.after[link]
+        place = 0
+        while place < run.count[link] and run.member[link, place] != demand:
+            place += 1
+        if part > 0.0:
+            run.member[link, place] = demand
+            run.member_share[link, place] = part
+            run.count[link] = max(run.count[link], place + 1)
+        else:
+            last = run.count[link] - 1
+            run.member[link, place] = run.member[link, last]
+            run.member_share[link, place] = run.member_share[link, last]
+            run.count[link] = last
+    for index in range(hops):
+        memory.row[path[index]] = 0.0
+    run.movable[demand] = False
+
+
+@inlined
+def slope_of(ratio: float, spread: float) -> float:
+    """How fast what a goal adds to the score grows with the ratio of value and goal."""
+    if ratio <= math.exp(-SURE * spread):
+        return 0.0
+    room = math.log(ratio) / spread
+    density = math.exp(-0.5 * room * room) / math.sqrt(2.0 * math.pi)
+    return (density / spread + 0.5 * math.erfc(-room / math.sqrt(2.0))) / ratio
+
+
+@compiled
+def price_links(run: Run, ground: Ground, price: FloatArray, cost: FloatArray) -> None:
+    """``price`` [links]: what one more bit/s adds to the violation score, to first order; ``cost`` [demands]: what a
+    demand's load adds on its present paths.
+    """
+    links, demands = len(run.count), len(ground.rate_bps)
+    slope = np.zeros((demands, 3))
+    for demand in range(demands):
+        if ground.weight[demand] <= 0.0:
+            continue
+        deviation = math.sqrt(max(run.sums[demand, 1], 1e-18))
+        mean_s, lost = run.sums[demand, 0], run.sums[demand, 3]
+        delay = ratio_of(mean_s + TAIL * deviation + run.offset[0, demand], 0, demand, ground)
+        jitter = ratio_of(deviation + run.offset[1, demand], 1, demand, ground)
+        loss = ratio_of(1.0 - math.exp(-lost) + run.offset[2, demand], 2, demand, ground)
+        of_delay = ground.weight[demand] * slope_of(delay, ground.sharpest[0]) / ground.unit[0, demand]
+        of_jitter = ground.weight[demand] * slope_of(jitter, ground.sharpest[1]) / ground.unit[1, demand]
+        of_loss = ground.weight[demand] * slope_of(loss, ground.sharpest[2]) / ground.unit[2, demand]
+        slope[demand, 0] = of_delay
+        slope[demand, 1] = (TAIL * of_delay + of_jitter) / (2.0 * deviation)
+        slope[demand, 2] = of_loss * math.exp(-lost)
+    cost[:] = 0.0
+    more = np.empty(4)
+    for link in range(links):
+        mean_s, variance, lost = 0.0, 0.0, 0.0
+        for place in range(run.count[link]):
+            demand, part = run.member[link, place], run.member_share[link, place]
+            mean_s += part * slope[demand, 0]
+            variance += part * slope[demand, 1]
+            lost += part * slope[demand, 2]
+        link_figures(run.load_bps[link] / ground.capacity_bps[link] + STEP, link, ground, more)
+        grown = mean_s * (more[0] - run.figure[link, 0])
+        grown += variance * (more[1] - run.figure[link, 1]) + lost * (more[3] - run.figure[link, 3])
+        price[link] = grown / STEP / ground.capacity_bps[link]
+        for place in range(run.count[link]):
+            demand = run.member[link, place]
+            cost[demand] += run.member_share[link, place] * price[link] * ground.rate_bps[demand]
+
+
+@compiled
+def best_path(
+    demand: int,
+    cost: float,
+    price: FloatArray,
+    run: Run,
+    ground: Ground,
+    memory: Memory,
+    tree: tuple[FloatArray, FloatArray, IntArray, FloatArray, IntArray],
+    best: IntArray,
+    path: IntArray,
+) -> tuple[float, int]:
+    """The way for a demand that lowers the score most among those of least price, its own delay counted in; writes it
+    to ``best`` and returns (change of the score, hops), (0, 0) where none lowers it.
+    """
+    weight, distance, via, heap_key, heap_node = tree
+    source, target = ground.source[demand], ground.target[demand]
+    least, length = 0.0, 0
+    delay_s = max(run.sums[demand, 0], 1e-12)
+    pull = max(cost, run.severity[demand], 1e-12)
+    for index in range(len(PULLS)):
+        own = PULLS[index] * pull / delay_s
+        for link in range(len(price)):
+            barred = not ground.allowed[link]
+            tail, head = ground.tail[link], ground.head[link]
+            barred = barred or (ground.end_only[tail] and tail != source) or (ground.end_only[head] and head != target)
+            weight[link] = np.inf
+            if not barred:
+                weight[link] = ground.rate_bps[demand] * price[link] + own * run.figure[link, 0]
+        shortest_tree(
+            source, ground.out_pointer, ground.out_link, ground.head, weight, distance, via, heap_key, heap_node
+        )
+        if not math.isfinite(distance[target]):
+            return 0.0, 0
+        hops, node, same = 0, target, True
+        while node != source:
+            path[hops] = via[node]
+            same = same and run.share[demand, via[node]] == 1.0
+            hops += 1
+            node = ground.tail[via[node]]
+        if same:
+            continue
+        change = judge(demand, path, hops, run, ground, memory)
+        if change < least:
+            least, length = change, hops
+            for hop in range(hops):
+                best[hop] = path[hops - 1 - hop]
+    return least, length
+
+
+@compiled
+def descend(
+    tried: int,
+    most: int,
+    worth: float,
+    run: Run,
+    ground: Ground,
+    memory: Memory,
+    moved: IntArray,
+    hops: IntArray,
+    paths: IntArray,
+) -> int:
+    """One round of a run: look at the ``tried`` movable demands that cost most, carry out up to ``most`` of their best
+    moves as long as each lowers the score by ``worth``.  Returns how many were carried out; ``moved`` [most] says of
+    which demands, ``paths`` [most, links] where to, ``hops`` [most] how long.
+    """
+    links, demands = len(run.count), len(ground.rate_bps)
+    nodes = len(ground.out_pointer) - 1
+    price, cost = np.empty(links), np.empty(demands)
+    price_links(run, ground, price, cost)
+    urgency = np.zeros(demands)
+    for demand in range(demands):
+        if run.movable[demand] and ground.rate_bps[demand] > 0.0:
+            urgency[demand] = -(cost[demand] + run.severity[demand])
+    order = np.argsort(urgency)[:tried]
+    tree = (
+        np.empty(links),
+        np.empty(nodes),
+        np.empty(nodes, dtype=np.int64),
+        np.empty(links + 1),
+        np.empty(links + 1, dtype=np.int64),
+    )
+    path = np.empty(links, dtype=np.int64)
+    change, length = np.zeros(len(order)), np.zeros(len(order), dtype=np.int64)
+    best = np.empty((len(order), links), dtype=np.int64)
+    for index in range(len(order)):
+        demand = order[index]
+        if urgency[demand] < 0.0:
+            change[index], length[index] = best_path(
+                demand, cost[demand], price, run, ground, memory, tree, best[index], path
+            )
+    done = 0
+    for index in np.argsort(change):
+        if done == most or change[index] > -worth:
+            break
+        demand = order[index]
+        now = judge(demand, best[index], length[index], run, ground, memory)
+        if now > -worth or now > KEPT_GAIN * change[index]:
+            continue
+        carry_out(demand, best[index], length[index], run, ground, memory)
+        moved[done] = demand
+        hops[done] = length[index]
+        paths[done, : length[index]] = best[index, : length[index]]
+        done += 1
+    return done
