@@ -18,7 +18,7 @@ from optimizer.candidates import CandidatePaths
 from optimizer.displaced import cut_off, demands_over
 from optimizer.goals import CERTAIN, GoalTable, Score, predicted_violation
 from optimizer.lowering import lower_maximum
-from optimizer.mending import mend, mend_again
+from optimizer.mending import mend, mend_again, mend_roughly
 from optimizer.search_limits import SearchLimits
 from optimizer.search_opening import open_balanced, repair
 from optimizer.search_state import SMALLEST_GAIN, SearchState
@@ -113,7 +113,8 @@ def _improve(state: SearchState, weighing: Weighing, may_open: bool) -> None:
     if limits.max_changes is not None:
         weighing.weigh(deadline)  # one change for the whole network, before all are spent on paths
     present = state.violation
-    if limits.from_balanced and state.violation > 0 and may_open:
+    mend_roughly(state, deadline)
+    if limits.from_balanced and state.worth_mending and may_open:
         open_balanced(state)
     if state.violation > OPENED_WELL * present:
         weighing.weigh(deadline)  # where other paths help little at once, weights may be what is wrong

@@ -36,6 +36,12 @@ def mend(state: SearchState, weighing: Weighing, deadline: float) -> None:
             return
 
 
+def mend_roughly(state: SearchState, deadline: float) -> None:
+    """Only as far as the rough figures lead: in the time of a few predictions."""
+    while state.worth_mending and state.judging.has_time(deadline) and _follow_rough(state, deadline):
+        continue
+
+
 def _follow_rough(state: SearchState, deadline: float) -> bool:
     """Many moves by the rough figures, as many of them as the predictor confirms; False where it confirms none."""
     if state.limits.max_changes is not None:
