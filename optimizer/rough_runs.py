@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,7 +18,9 @@ from optimizer.cheapest_paths import CheapestPaths
 from optimizer.goals import SMALLEST_GOAL
 from optimizer.screening import LoadScreen, Move
 from topology_sync.routing import PathShare
-from topology_sync.values import BoolArray, FloatArray
+from topology_sync.values import BoolArray, FloatArray, IntArray
+
+Values = TypeVar("Values", FloatArray, IntArray, BoolArray)
 
 SHARPEST = 0.05  # derivatives look at goals as if predictions scattered at least so much: of those just kept, too
 TRIED = 48  # demands in a round
@@ -51,19 +54,19 @@ class RoughRuns:
         self._ground = rough_kernel.Ground(
             out_pointer=leaving.out_pointer,
             out_link=leaving.out_link,
-            head=_contiguous(topology.link_target),
-            tail=_contiguous(topology.link_source),
-            allowed=_contiguous(usable.allowed),
+            head=_own(topology.link_target),
+            tail=_own(topology.link_source),
+            allowed=_own(usable.allowed),
             end_only=end_only,
-            capacity_bps=_contiguous(topology.capacity_bps),
-            room=topology.queue_packets + 1.0,
-            delay_s=_contiguous(topology.delay_s),
-            longest_s=screen.longest_s,
-            source=_contiguous(traffic.source),
-            target=_contiguous(traffic.target),
-            rate_bps=_contiguous(traffic.rate_bps),
-            limit=_contiguous(table.limit),
-            unit=np.maximum(table.limit, np.array(SMALLEST_GOAL)[:, None]),
+            capacity_bps=_own(topology.capacity_bps),
+            room=_own(topology.queue_packets + 1.0),
+            delay_s=_own(topology.delay_s),
+            longest_s=_own(screen.longest_s),
+            source=_own(traffic.source),
+            target=_own(traffic.target),
+            rate_bps=_own(traffic.rate_bps),
+            limit=_own(table.limit),
+            unit=_own(np.maximum(table.limit, np.array(SMALLEST_GOAL)[:, None])),
             weight=weight,
             spread=np.maximum(spread, 1e-9) if spread.any() else spread,
             sharpest=np.maximum(spread, SHARPEST),
@@ -129,5 +132,6 @@ class RoughRuns:
         return run
 
 
-def _contiguous(values: FloatArray) -> FloatArray:
-    return np.ascontiguousarray(values)
+def _own(values: Values) -> Values:
+    """In one layout, so that kernels are compiled once."""
+    return np.array(values, order="C")
