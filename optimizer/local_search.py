@@ -21,7 +21,7 @@ from optimizer.lowering import lower_maximum
 from optimizer.mending import mend, mend_again, mend_roughly
 from optimizer.search_limits import SearchLimits
 from optimizer.search_opening import open_balanced, repair
-from optimizer.search_state import SMALLEST_GAIN, SearchState
+from optimizer.search_state import SMALLEST_GAIN, SearchState, Standing
 from optimizer.taking_back import take_back
 from optimizer.weighing import Weighing
 from optimizer.weight_steps import Schedulers, changed_nodes, weight_changes
@@ -113,9 +113,10 @@ def _improve(state: SearchState, weighing: Weighing, may_open: bool) -> None:
     if limits.max_changes is not None:
         weighing.weigh(deadline)  # one change for the whole network, before all are spent on paths
     present = state.violation
+    began = state.standing
     mend_roughly(state, deadline)
     if limits.from_balanced and state.worth_mending and may_open:
-        open_balanced(state)
+        _open(state, began, deadline)
     if state.violation > OPENED_WELL * present:
         weighing.weigh(deadline)  # where other paths help little at once, weights may be what is wrong
     mend(state, weighing, deadline)
@@ -125,6 +126,16 @@ def _improve(state: SearchState, weighing: Weighing, may_open: bool) -> None:
     if limits.max_changes is not None and state.violation > 0:
         mend(state, weighing, deadline)  # changes taken back may now be spent better
     weighing.take_back()
+
+
+def _open(state: SearchState, began: Standing, deadline: float) -> None:
+    """Runs of moves from the opening too, beside those from where the search ``began``; stand where less is broken."""
+    ran = state.standing
+    state.stand_on(began)
+    open_balanced(state)
+    mend_roughly(state, deadline)
+    if ran.violation < state.violation:
+        state.stand_on(ran)
 
 
 def improved(table: GoalTable, before: Prediction, start_score: Score, after: Prediction, score: Score) -> bool:

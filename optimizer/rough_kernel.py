@@ -14,13 +14,11 @@ import numpy as np
 
 from optimizer.exact.compiled import compiled, inlined
 from optimizer.exact.shortest_paths import shortest_tree
+from optimizer.goals import EXCESS_CAP, SURE, VIOLATION_TOLERANCE
+from optimizer.screening import LARGEST_LOAD
 from topology_sync.values import BoolArray, FloatArray, IntArray
 
-LARGEST_LOAD = 8.0
 TAIL = 3.0  # deviations above the mean
-LARGEST_RATIO = 1e4
-SURE = 2.5
-TOLERANCE = 1e-9
 STEP = 0.01  # of utilisation, for derivatives
 PULLS = (0.05, 0.5, 5.0)  # how much a demand's own delay counts against what its load does to others, in turn
 KEPT_GAIN = 0.5  # of what a move promised before others were carried out
@@ -30,7 +28,8 @@ class Ground(NamedTuple):
     """What stays while a search moves demands: links, demands and their goals, as ``LoadScreen`` has them.
 
     ``unit`` [3, demands] is what excess is relative to; ``spread`` [3] that of predictions, all 0 where they are taken
-    at their word; ``sharpest`` [3] the least spread that derivatives are taken with.
+    at their word, ``sure`` [3] the ratio of value and goal below which one counts as kept for certain; ``sharpest`` [3]
+    the least spread that derivatives are taken with.
     """
 
     out_pointer: IntArray
@@ -50,6 +49,7 @@ class Ground(NamedTuple):
     unit: FloatArray
     weight: FloatArray
     spread: FloatArray
+    sure: FloatArray
     sharpest: FloatArray
     packet_bits: float
     waiting_factor: float
@@ -57,14 +57,14 @@ class Ground(NamedTuple):
 
 class Run(NamedTuple):
     """Where a run of moves stands.  ``member`` and ``member_share`` [links, room] list the demands on each link,
-    ``count`` [links] how many; ``figure`` [links, 4] and ``sums`` [demands, 4] are mean time, variance, longest delay
+    ``members`` [links] how many; ``figure`` [links, 4] and ``sums`` [demands, 4] are mean time, variance, longest delay
     and -ln(1 - loss); ``offset`` [3, demands] what the predictor says beyond them.
     """
 
     share: FloatArray
     member: IntArray
     member_share: FloatArray
-    count: IntArray
+    members: IntArray
     load_bps: FloatArray
     figure: FloatArray
     sums: FloatArray
@@ -115,7 +115,8 @@ def ratio_of(value: float, kind: int, demand: int, ground: Ground) -> float:
     limit = ground.limit[kind, demand]
     if not math.isfinite(limit):
         return 0.0
-    return min(max(1.0 + (value - limit) / ground.unit[kind, demand], 0.0), LARGEST_RATIO)
+    ratio: float = 1.0 + (value - limit) / ground.unit[kind, demand]
+    return min(max(ratio, 0.0), EXCESS_CAP)
 
 
 @compiled
@@ -126,6 +127,8 @@ def severity_of(
     deviation = math.sqrt(max(variance, 0.0))
     total = 0.0
     for kind in range(3):
+        if not math.isfinite(ground.limit[kind, demand]):
+            continue
         if kind == 0:
             value = min(mean_s + TAIL * deviation, longest_s)
         elif kind == 1:
@@ -135,14 +138,15 @@ def severity_of(
         ratio = ratio_of(value + offset[kind, demand], kind, demand, ground)
         spread = ground.spread[kind]
         if spread <= 0.0:
-            if ratio - 1.0 > TOLERANCE:
+            if ratio - 1.0 > VIOLATION_TOLERANCE:
                 total += 1.0 + math.log(ratio)
-        elif ratio > math.exp(-SURE * spread):
+        elif ratio > ground.sure[kind]:
             room = math.log(ratio) / spread
             below = 0.5 * math.erfc(-room / math.sqrt(2.0))
             density = math.exp(-0.5 * room * room) / math.sqrt(2.0 * math.pi)
             total += below * (1.0 + room * spread) + spread * density
-    return total * ground.weight[demand]
+    weighted: float = total * ground.weight[demand]
+    return weighted
 
 
 @compiled
@@ -154,7 +158,7 @@ def begin(run: Run, ground: Ground) -> bool:
     demands, links = run.share.shape
     for link in range(links):
         link_figures(run.load_bps[link] / ground.capacity_bps[link], link, ground, run.figure[link])
-    run.count[:] = 0
+    run.members[:] = 0
     for demand in range(demands):
         total0, total1, total2, total3 = 0.0, 0.0, 0.0, 0.0
         for link in range(links):
@@ -165,12 +169,12 @@ def begin(run: Run, ground: Ground) -> bool:
             total1 += part * run.figure[link, 1]
             total2 += part * run.figure[link, 2]
             total3 += part * run.figure[link, 3]
-            place = run.count[link]
+            place = run.members[link]
             if place >= run.member.shape[1]:
                 return False
             run.member[link, place] = demand
             run.member_share[link, place] = part
-            run.count[link] = place + 1
+            run.members[link] = place + 1
         run.sums[demand, 0], run.sums[demand, 1] = total0, total1
         run.sums[demand, 2], run.sums[demand, 3] = total2, total3
         run.severity[demand] = 0.0
@@ -181,10 +185,11 @@ def begin(run: Run, ground: Ground) -> bool:
 
 @compiled
 def judge(demand: int, path: IntArray, hops: int, run: Run, ground: Ground, memory: Memory) -> float:
-    """By how much the violation score changes if a demand takes this path alone; leaves in ``memory`` what ``carry_out``
-    needs.
+    """By how much the violation score changes if a demand takes this path alone.
+
+    Leaves in ``memory`` what ``carry_out`` needs.
     """
-    links = len(run.count)
+    links = len(run.members)
     row, changed, after = memory.row, memory.changed, memory.after
     for index in range(hops):
         row[path[index]] = 1.0
@@ -202,7 +207,7 @@ def judge(demand: int, path: IntArray, hops: int, run: Run, ground: Ground, memo
             found += 1
             mean_s, variance = after[link, 0] - run.figure[link, 0], after[link, 1] - run.figure[link, 1]
             lost = after[link, 3] - run.figure[link, 3]
-            for place in range(run.count[link]):
+            for place in range(run.members[link]):
                 other = run.member[link, place]
                 if ground.weight[other] <= 0.0:
                     continue
@@ -271,9 +276,8 @@ def carry_out(demand: int, path: IntArray, hops: int, run: Run, ground: Ground, 
         )
     run.sums[demand] = memory.change[demand]
     if ground.weight[demand] > 0.0:
-        run.severity[demand] = severity_of(
-            run.sums[demand, 0], run.sums[demand, 1], run.sums[demand, 2], run.sums[demand, 3], demand, run.offset, ground
-        )
+        own = run.sums[demand]
+        run.severity[demand] = severity_of(own[0], own[1], own[2], own[3], demand, run.offset, ground)
     for index in range(hops):
         memory.row[path[index]] = 1.0
     for index in range(len(memory.changed)):
@@ -284,17 +288,17 @@ def carry_out(demand: int, path: IntArray, hops: int, run: Run, ground: Ground, 
         run.load_bps[link] += ground.rate_bps[demand] * (part - before)
         run.figure[link] = memory.after[link]
         place = 0
-        while place < run.count[link] and run.member[link, place] != demand:
+        while place < run.members[link] and run.member[link, place] != demand:
             place += 1
         if part > 0.0:
             run.member[link, place] = demand
             run.member_share[link, place] = part
-            run.count[link] = max(run.count[link], place + 1)
+            run.members[link] = max(run.members[link], place + 1)
         else:
-            last = run.count[link] - 1
+            last = run.members[link] - 1
             run.member[link, place] = run.member[link, last]
             run.member_share[link, place] = run.member_share[link, last]
-            run.count[link] = last
+            run.members[link] = last
     for index in range(hops):
         memory.row[path[index]] = 0.0
     run.movable[demand] = False
@@ -315,7 +319,7 @@ def price_links(run: Run, ground: Ground, price: FloatArray, cost: FloatArray) -
     """``price`` [links]: what one more bit/s adds to the violation score, to first order; ``cost`` [demands]: what a
     demand's load adds on its present paths.
     """
-    links, demands = len(run.count), len(ground.rate_bps)
+    links, demands = len(run.members), len(ground.rate_bps)
     slope = np.zeros((demands, 3))
     for demand in range(demands):
         if ground.weight[demand] <= 0.0:
@@ -335,7 +339,7 @@ def price_links(run: Run, ground: Ground, price: FloatArray, cost: FloatArray) -
     more = np.empty(4)
     for link in range(links):
         mean_s, variance, lost = 0.0, 0.0, 0.0
-        for place in range(run.count[link]):
+        for place in range(run.members[link]):
             demand, part = run.member[link, place], run.member_share[link, place]
             mean_s += part * slope[demand, 0]
             variance += part * slope[demand, 1]
@@ -344,7 +348,7 @@ def price_links(run: Run, ground: Ground, price: FloatArray, cost: FloatArray) -
         grown = mean_s * (more[0] - run.figure[link, 0])
         grown += variance * (more[1] - run.figure[link, 1]) + lost * (more[3] - run.figure[link, 3])
         price[link] = grown / STEP / ground.capacity_bps[link]
-        for place in range(run.count[link]):
+        for place in range(run.members[link]):
             demand = run.member[link, place]
             cost[demand] += run.member_share[link, place] * price[link] * ground.rate_bps[demand]
 
@@ -415,7 +419,7 @@ def descend(
     moves as long as each lowers the score by ``worth``.  Returns how many were carried out; ``moved`` [most] says of
     which demands, ``paths`` [most, links] where to, ``hops`` [most] how long.
     """
-    links, demands = len(run.count), len(ground.rate_bps)
+    links, demands = len(run.members), len(ground.rate_bps)
     nodes = len(ground.out_pointer) - 1
     price, cost = np.empty(links), np.empty(demands)
     price_links(run, ground, price, cost)

@@ -15,7 +15,7 @@ import numpy as np
 from optimizer import rough_kernel
 from optimizer.candidates import UsableLinks
 from optimizer.cheapest_paths import CheapestPaths
-from optimizer.goals import SMALLEST_GOAL
+from optimizer.goals import SMALLEST_GOAL, SURE
 from optimizer.screening import LoadScreen, Move
 from topology_sync.routing import PathShare
 from topology_sync.values import BoolArray, FloatArray, IntArray
@@ -32,12 +32,16 @@ SPARE = LONGEST  # demands that may join those on a link during a run
 
 @dataclass(eq=False)
 class RoughRuns:
-    """Runs from wherever ``screen`` stands; not to be used from several threads at once."""
+    """Runs from wherever ``screen`` stands; not to be used from several threads at once.
+
+    ``reach`` is how many moves the rough figures are trusted with, which is for the caller to adapt; ``foreseen`` is
+    the rough score at the end of the last run.
+    """
 
     screen: LoadScreen
     usable: UsableLinks
-    foreseen: float = field(default=0.0, init=False)  # rough score at the end of the last run
-    reach: int = field(default=LONGEST, init=False)  # how many moves the rough figures can be trusted with, by what was said of the last
+    foreseen: float = field(default=0.0, init=False)
+    reach: int = field(default=LONGEST, init=False)
     _ground: rough_kernel.Ground = field(init=False)
     _memory: rough_kernel.Memory = field(init=False)
 
@@ -59,7 +63,7 @@ class RoughRuns:
             allowed=_own(usable.allowed),
             end_only=end_only,
             capacity_bps=_own(topology.capacity_bps),
-            room=_own(topology.queue_packets + 1.0),
+            room=_own(topology.queue_packets.astype(np.float64) + 1.0),
             delay_s=_own(topology.delay_s),
             longest_s=_own(screen.longest_s),
             source=_own(traffic.source),
@@ -69,6 +73,7 @@ class RoughRuns:
             unit=_own(np.maximum(table.limit, np.array(SMALLEST_GOAL)[:, None])),
             weight=weight,
             spread=np.maximum(spread, 1e-9) if spread.any() else spread,
+            sure=np.exp(-SURE * spread),
             sharpest=np.maximum(spread, SHARPEST),
             packet_bits=screen.packet_bits,
             waiting_factor=screen.waiting_factor,
@@ -88,7 +93,7 @@ class RoughRuns:
         one of which lowers the rough score; ``go_on`` says before every round whether there is time for it.
         """
         run = self._begin(movable)
-        links = len(run.count)
+        links = len(run.members)
         found: list[Move] = []
         while len(found) < self.reach and go_on():
             room = min(MOVED, self.reach - len(found))
@@ -120,7 +125,7 @@ class RoughRuns:
             share=screen.share,
             member=np.zeros((links, room), dtype=np.int64),
             member_share=np.zeros((links, room)),
-            count=np.zeros(links, dtype=np.int64),
+            members=np.zeros(links, dtype=np.int64),
             load_bps=screen.load_bps.copy(),
             figure=np.zeros((links, 4)),
             sums=np.zeros((demands, 4)),

@@ -1,9 +1,9 @@
-"""Mending by runs of foreseen moves: many promises for few predictions, and nothing that a predictor does not confirm."""
+"""Mending by runs of moves: many promises for few predictions, and nothing that a predictor does not confirm."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -41,9 +41,8 @@ class Doubter:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _kernels() -> Iterator[None]:
+def _kernels() -> None:
     warm_up()
-    yield
 
 
 def standing(predictor: object, scenario: Scenario, **limits: object) -> SearchState:
