@@ -119,7 +119,7 @@ def failures(
     before = situation_before(scenario, predictor)
     names = scenario.topology.node_names
     for number, cable in enumerate(all_cables(scenario.topology)[:first]):
-        watched = _Watched(predictor, scenario, frozenset(cable))
+        watched = WatchedPredictor(predictor, scenario, frozenset(cable))
         began = time.perf_counter()
         answer = answer_question(
             before,
@@ -150,8 +150,8 @@ def failures(
         }
 
 
-class _Watched:
-    """The predictor, and when it first judged a routing over working links that keeps every promise."""
+class WatchedPredictor:
+    """The predictor, and when it first judged a routing over working links that keeps every promise (``met_at``)."""
 
     def __init__(self, predictor: Predictor, scenario: Scenario, failed_links: frozenset[int]) -> None:
         from optimizer.goals import class_goals, goal_table

@@ -113,13 +113,12 @@ def _improve(state: SearchState, weighing: Weighing, may_open: bool) -> None:
     if limits.max_changes is not None:
         weighing.weigh(deadline)  # one change for the whole network, before all are spent on paths
     present = state.violation
-    began = state.standing
-    mend_roughly(state, deadline)
-    if limits.from_balanced and state.worth_mending and may_open:
-        _open(state, began, deadline)
+    ran = _run_and_open(state, limits.from_balanced and may_open, deadline)
     if state.violation > OPENED_WELL * present:
         weighing.weigh(deadline)  # where other paths help little at once, weights may be what is wrong
     mend(state, weighing, deadline)
+    if ran.violation < state.violation:
+        state.stand_on(ran)
     mend_again(state, weighing, state.began + limits.time_s * (1.0 - PRUNE_TIME_SHARE - LOWERING_TIME_SHARE))
     lower_maximum(state, deadline)
     take_back(state)
@@ -128,14 +127,27 @@ def _improve(state: SearchState, weighing: Weighing, may_open: bool) -> None:
     weighing.take_back()
 
 
-def _open(state: SearchState, began: Standing, deadline: float) -> None:
-    """Runs of moves from the opening too, beside those from where the search ``began``; stand where less is broken."""
-    ran = state.standing
-    state.stand_on(began)
-    open_balanced(state)
+def _run_and_open(state: SearchState, opens: bool, deadline: float) -> Standing:
+    """Runs of moves; where they leave anything, the opening and runs from there, wherever less is broken.
+
+    Where runs do not know the queues, they only may finish the work: else the search goes on as if there had been
+    none, and where they led to is returned to be compared with what comes of it.
+    """
+    began = state.standing
     mend_roughly(state, deadline)
-    if ran.violation < state.violation:
-        state.stand_on(ran)
+    ran = state.standing
+    if not state.worth_mending:
+        return ran
+    if opens or not state.rough.know_queues:
+        state.stand_on(began)
+    if opens:
+        open_balanced(state)
+    if state.rough.know_queues:
+        if opens:
+            mend_roughly(state, deadline)
+        if ran.violation < state.violation:
+            state.stand_on(ran)
+    return ran
 
 
 def improved(table: GoalTable, before: Prediction, start_score: Score, after: Prediction, score: Score) -> bool:

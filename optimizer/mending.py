@@ -29,7 +29,7 @@ def mend(state: SearchState, weighing: Weighing, deadline: float) -> None:
     """Best-improvement descent on the violation score; where single moves fail, a few steps deep."""
     rest, pause = 0, 1  # steps until the next run, which is put off longer each time that runs bring nothing
     while state.worth_mending and state.judging.has_time(deadline):
-        if rest <= 0:
+        if rest <= 0 and state.rough.know_queues:
             if _follow_rough(state, deadline):
                 pause = 1
                 continue
@@ -43,7 +43,7 @@ def mend(state: SearchState, weighing: Weighing, deadline: float) -> None:
 
 
 def mend_roughly(state: SearchState, deadline: float) -> None:
-    """Only as far as the rough figures lead: in the time of a few predictions."""
+    """Only as far as the rough figures lead: in the time of a few predictions, whatever the queues."""
     while state.worth_mending and state.judging.has_time(deadline) and _follow_rough(state, deadline):
         continue
 

@@ -22,6 +22,7 @@ from topology_sync.values import BoolArray, FloatArray, IntArray
 
 Values = TypeVar("Values", FloatArray, IntArray, BoolArray)
 
+WEIGHTED = ("wfq", "drr")  # disciplines
 SHARPEST = 0.05  # derivatives look at goals as if predictions scattered at least so much: of those just kept, too
 TRIED = 48  # demands in a round
 MOVED = 8  # of them, at most, before links are priced anew
@@ -111,6 +112,14 @@ class RoughRuns:
             ]
         self.foreseen = float(run.severity.sum())
         return found
+
+    @property
+    def know_queues(self) -> bool:
+        """False where any node weighs its queues: the rough model has one queue per link, and runs end in worse places
+        than single moves do.
+        """
+        topology = self.screen.scenario.topology
+        return not any(scheduler.discipline in WEIGHTED for scheduler in topology.schedulers)
 
     @property
     def violation(self) -> float:

@@ -16,6 +16,7 @@ from optimizer.rl.training_scenarios import SizeRange, draw_question
 from optimizer.rough_runs import RoughRuns
 from optimizer.screening import LoadScreen, Move
 from topology_sync.routing import Routing
+from topology_sync.topology import Discipline, Scheduler
 
 PREDICTOR = AnalyticPredictor()
 QUESTION = draw_question((4, 2), PREDICTOR, SizeRange((7, 9), (15, 25)))
@@ -102,3 +103,14 @@ def test_no_run_without_time_or_without_anything_violated() -> None:
     assert RoughRuns(screen, everything).moves(movable, lambda: False) == []
     relaxed = LoadScreen(QUESTION.scenario, replace(screen.table, limit=np.full_like(screen.table.limit, np.inf)))
     assert RoughRuns(relaxed, everything).moves(movable, lambda: True) == []
+
+
+@pytest.mark.parametrize(("discipline", "weights", "known"), [("strict", (), True), ("wfq", (3.0, 1.0), False)])
+def test_weighted_queues_are_not_known_to_the_rough_model(
+    discipline: Discipline, weights: tuple[float, ...], known: bool
+) -> None:
+    scheduler = Scheduler(discipline, weights, tuple((name, 1) for name in QUESTION.scenario.traffic.class_names[:1]))
+    schedulers = (scheduler, *QUESTION.scenario.topology.schedulers[1:])
+    topology = QUESTION.scenario.topology.with_schedulers(schedulers)
+    screen = LoadScreen(replace(QUESTION.scenario, topology=topology), QUESTION.table)
+    assert RoughRuns(screen, UsableLinks.all_of(topology)).know_queues is known
