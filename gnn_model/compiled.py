@@ -86,7 +86,7 @@ def kernel(function: Callable[Parameters, Result]) -> Callable[Parameters, Resul
 
 def allocation_free(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Compile ``function``, a kernel that allocates nothing, without counting references to its arrays."""
-    result: Callable[Parameters, Result] = numba.njit(**_KERNEL_OPTIONS, _nrt=False)(function)
+    result: Callable[Parameters, Result] = numba.njit(**{**_KERNEL_OPTIONS, "_nrt": False})(function)
     return result
 
 

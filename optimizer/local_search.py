@@ -11,6 +11,7 @@ seed and enough time: same result.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from gnn_model.predictor import Prediction, Predictor
@@ -58,6 +59,10 @@ class SearchResult:
     moves_screened: int
     moves_estimated: int
     routings_judged: int
+
+
+Search = Callable[[Scenario, GoalTable, Predictor, CandidatePaths, SearchLimits], SearchResult]
+"""How a search is asked: ``search`` below, or with proposals of a policy (``rl.proposer``)."""
 
 
 def search(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
@@ -24,12 +24,8 @@ from topology_sync.errors import InputError
 
 if TYPE_CHECKING:
     from gnn_model.predictor import Predictor
-    from optimizer.candidates import CandidatePaths
-    from optimizer.goals import GoalTable
-    from optimizer.local_search import SearchLimits, SearchResult
+    from optimizer.local_search import Search, SearchLimits
     from topology_sync.scenario import Scenario
-
-    Search = Callable[[Scenario, GoalTable, Predictor, CandidatePaths, SearchLimits], SearchResult]
 
 BOUND_TIME_SHARE = 0.05  # of the time limit, on top of it
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON for machines.")]

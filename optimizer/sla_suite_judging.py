@@ -16,7 +16,7 @@ from optimizer.candidates import CandidatePaths, UsableLinks
 from optimizer.exact.least_utilisation import UtilisationLimits, least_utilisation
 from optimizer.exact.warm_up import warm_up
 from optimizer.goals import class_goals, goal_table
-from optimizer.local_search import SearchLimits, search
+from optimizer.local_search import Search, SearchLimits, search
 from optimizer.prediction_error import allowing_for_error
 from optimizer.sla_suite import CLASSES, JUDGING_SEED, Problem, simulated, violated
 from optimizer.sla_suite_files import read_plan
@@ -106,7 +106,7 @@ def local_search_on(
             table = allowing_for_error(table, judge)
         candidates = CandidatePaths(scenario.topology, UsableLinks.all_of(scenario.topology))
         limits = SearchLimits(time_s, seed=seed, from_balanced=from_balanced)
-        chosen = search
+        chosen: Search = search
         if learned:
             from optimizer.rl.proposer import shipped_policy_search
 

@@ -93,7 +93,7 @@ def draw_bench(records: list[dict[str, Any]], path: Path) -> None:
 def table_text(records: list[dict[str, Any]]) -> str:
     """The figures of a bench as a Markdown table."""
     lines = [
-        "| limit s | method | questions | violated left | in the simulator | answered | maximum utilisation | changed"
+        "| limit s | method | trials | violated left | in the simulator | answered | maximum utilisation | changed"
         " | better / worse than search | than untrained |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]

@@ -12,7 +12,7 @@ predictor's eyes, and only its verdict counts.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,7 +21,7 @@ import torch
 from gnn_model.predictor import Prediction, Predictor
 from optimizer.candidates import CandidatePaths
 from optimizer.goals import GoalTable, Score, predicted_violation
-from optimizer.local_search import SearchLimits, SearchResult, improved, search
+from optimizer.local_search import Search, SearchLimits, SearchResult, improved, search
 from optimizer.rl.environment import Policy, run_episodes
 from optimizer.rl.features import MOVE_FEATURES, PolicyInput
 from optimizer.rl.model_file import load_policy
@@ -74,7 +74,7 @@ class RankPolicy:
         return _fixed_scores(inputs, self.weight)
 
 
-def shipped_policy_search() -> Callable[[Scenario, GoalTable, Predictor, CandidatePaths, SearchLimits], SearchResult]:
+def shipped_policy_search() -> Search:
     """``policy_search`` with the policy that comes with Routewright, loaded.  Raises PolicyFileError."""
     policy, _ = load_policy()
 
