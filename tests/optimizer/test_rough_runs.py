@@ -110,7 +110,6 @@ def test_weighted_queues_are_not_known_to_the_rough_model(
     discipline: Discipline, weights: tuple[float, ...], known: bool
 ) -> None:
     scheduler = Scheduler(discipline, weights, tuple((name, 1) for name in QUESTION.scenario.traffic.class_names[:1]))
-    schedulers = (scheduler, *QUESTION.scenario.topology.schedulers[1:])
-    topology = QUESTION.scenario.topology.with_schedulers(schedulers)
+    topology = QUESTION.scenario.topology.with_schedulers({0: scheduler})
     screen = LoadScreen(replace(QUESTION.scenario, topology=topology), QUESTION.table)
     assert RoughRuns(screen, UsableLinks.all_of(topology)).know_queues is known
