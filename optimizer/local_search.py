@@ -32,6 +32,7 @@ from topology_sync.scenario import Scenario
 __all__ = ["SearchLimits", "SearchResult", "improved", "search"]
 
 OPENED_WELL = 0.5  # an opening that leaves less of the violation shows that paths are what is wrong
+WHOLE_GOAL = 1.0  # of violation: one missed for certain
 PRUNE_TIME_SHARE = 0.15
 LOWERING_TIME_SHARE = 0.1
 
@@ -122,7 +123,7 @@ def _improve(state: SearchState, weighing: Weighing, may_open: bool) -> None:
     if state.violation > OPENED_WELL * present:
         weighing.weigh(deadline)  # where other paths help little at once, weights may be what is wrong
     mend(state, weighing, deadline)
-    if ran.violation < state.violation:
+    if ran.violation < state.violation - WHOLE_GOAL:
         state.stand_on(ran)
     mend_again(state, weighing, state.began + limits.time_s * (1.0 - PRUNE_TIME_SHARE - LOWERING_TIME_SHARE))
     lower_maximum(state, deadline)

@@ -1,7 +1,7 @@
 """Runs of moves carried out on the rough queue model alone, so that one prediction in full can confirm many.
 
-``rough_kernel`` prices links by what load on them adds to the violation score, seeks every urgent demand the paths of
-least price, and judges each by the same figures as ``LoadScreen``, its error against the predictor added back.
+``rough_run_kernel`` prices links by what load on them adds to the violation score, seeks every urgent demand the paths
+of least price, and judges each by the same figures as ``LoadScreen``, its error against the predictor added back.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from optimizer import rough_kernel
+from optimizer import rough_kernel, rough_run_kernel
 from optimizer.candidates import UsableLinks
 from optimizer.cheapest_paths import CheapestPaths
 from optimizer.goals import SMALLEST_GOAL, SURE
@@ -103,7 +103,7 @@ class RoughRuns:
             worth = LEAST_GAIN * float(run.severity.sum())
             if worth <= 0.0:
                 break
-            done = rough_kernel.descend(TRIED, room, worth, run, self._ground, self._memory, moved, hops, paths)
+            done = rough_run_kernel.descend(TRIED, room, worth, run, self._ground, self._memory, moved, hops, paths)
             if not done:
                 break
             found += [
