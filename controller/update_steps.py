@@ -88,11 +88,6 @@ class UpdatePlan:
         """Whether nothing is to be sent."""
         return not (self.prepare or self.flip or self.clean)
 
-    @property
-    def needs_drain(self) -> bool:
-        """Whether packets may still be on their way to flows that ``clean`` removes."""
-        return any(isinstance(message, DeleteFlow) for messages in self.clean.values() for message in messages)
-
 
 def plan_update(installed: Mapping[int, RuleSet], desired: Mapping[int, RuleSet]) -> UpdatePlan:
     """The steps from what the switches have to what they should have; empty when that is the same.

@@ -19,10 +19,10 @@ from controller.intent import (
     NetworkIntent,
     QueueWeights,
     with_plan,
-    with_protection,
     with_topology,
 )
 from controller.labels import Hop, LabelTable
+from controller.protection import with_protection
 from controller.settings import ControllerSettings
 from topology_sync.class_queues import ClassQueues
 from topology_sync.discovery import DiscoveryState

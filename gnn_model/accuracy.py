@@ -97,7 +97,7 @@ def plot_sizes(rows: Sequence[dict[str, Any]], predictor: str, path: Path, train
         axis.set_ylabel("mean absolute relative error, %")
         axis.set_title(title, fontsize=10)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(frameon=False, fontsize=8)
+    axes[0].legend(facecolor="white", framealpha=1, edgecolor="none", fontsize=8)  # shows the grey of sizes trained on
     figure.tight_layout()
     save_figure(figure, path, dpi=120)
     plt.close(figure)

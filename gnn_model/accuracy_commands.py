@@ -1,4 +1,4 @@
-"""``routewright bench accuracy``: the figures of the documentation on sets of our own."""
+"""``routewright bench accuracy`` and ``bench envelope``: the figures of the documentation on sets of our own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from gnn_model.command_options import JsonOption
 
 
 class Kind(StrEnum):
@@ -20,8 +22,9 @@ class Kind(StrEnum):
 
 
 def register_bench(group: typer.Typer) -> None:
-    """Add the command to the group ``bench``."""
+    """Add the commands to the group ``bench``."""
     group.command("accuracy")(accuracy_command)
+    group.command("envelope")(envelope_command)
 
 
 def accuracy_command(
@@ -32,7 +35,7 @@ def accuracy_command(
     by: Annotated[
         Kind | None, typer.Option(help="A row for each kind of samples of all sets, instead of one for each set.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Judge the learned model beside the analytic predictor on every data set below DIR, one row each."""
     from gnn_model.accuracy import accuracy_table, judge_sets, plot_sizes
@@ -50,3 +53,20 @@ def accuracy_command(
     if plot is not None:
         plot_sizes(rows, predictor.name, plot, trained_up_to)
     typer.echo(json.dumps({"sets": rows}, allow_nan=False) if as_json else accuracy_table(rows, predictor.name))
+
+
+def envelope_command(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Data sets are searched for below them.")],
+    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights of gnn; else those shipped.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Errors of the learned model on flows inside and outside its envelope, on every data set below DIR."""
+    from gnn_model.bench_envelope import envelope_table, judge_envelope
+    from gnn_model.gnn_predictor import GnnPredictor
+    from topology_sync.errors import InputError
+
+    predictor = GnnPredictor(weights) if weights else GnnPredictor()
+    if predictor.envelope is None:
+        raise InputError("--weights", "have a card without ranges", "write them with `routewright envelope`")
+    answer = judge_envelope(folders, predictor, predictor.envelope)
+    typer.echo(json.dumps(answer, allow_nan=False) if as_json else envelope_table(answer))

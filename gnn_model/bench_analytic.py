@@ -125,19 +125,19 @@ def run(case: Case, max_hops: int, seed: int) -> dict[str, Any]:
     return {"case": vars(case) | {"packet_hops": simulated.packet_hops}, **row}
 
 
+def case_cells(case: dict[str, Any]) -> list[str]:
+    """What a table says of a case: network, discipline, arrivals, sizes and load."""
+    return [*(case[name] for name in ("network", "discipline", "arrivals", "size")), f"{case['max_utilisation']:g}"]
+
+
 def line(row: dict[str, Any]) -> str:
     """One row of the markdown table."""
-    case = row["case"]
     errors = [
         f"{row[name]['median'] * 100:.1f} ({row[name]['p90'] * 100:.0f}, {row[name]['bias'] * 100:+.1f})"
         for name in MEASURES
     ]
     cells = [
-        case["network"],
-        case["discipline"],
-        case["arrivals"],
-        case["size"],
-        f"{case['max_utilisation']:g}",
+        *case_cells(row["case"]),
         *errors,
         f"{row['loss_mae'] * 100:.3f} of {row['loss_mean'] * 100:.3f}",
         f"{row['noise'] * 100:.1f}",

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from gnn_model.command_options import JsonOption
 from gnn_model.fully_connected_commands import fully_connected_command
 from gnn_model.ns3_commands import ns3_command
+from gnn_model.odd_commands import odd_command
 from gnn_model.real_routers.commands import real_routers_command
 
 
@@ -17,6 +19,7 @@ def register_bench(group: typer.Typer) -> None:
     group.command("inference")(inference)
     group.command("fully-connected")(fully_connected_command)
     group.command("ns3")(ns3_command)
+    group.command("odd")(odd_command)
     group.command("testbed2023")(real_routers_command)
 
 
@@ -29,7 +32,7 @@ def inference(
     seed: Annotated[int, typer.Option(min=0, help="Of the simulation.")] = 1,
     report: Annotated[Path | None, typer.Option(help="JSON file that the figures are added to.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write time against size here (SVG).")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Predictors side by side: one and two threads, alone and in a batch, by size, against the simulator, on CUDA."""
     import json

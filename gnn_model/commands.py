@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gnn_model.command_options import JsonOption
 from gnn_model.service.options import (
     AddressOption,
     TlsCaOption,
@@ -38,7 +39,6 @@ class PredictorName(StrEnum):
 SOURCES = "FILE.json[.gz|.xz], topohub:GROUP/NAME, X.graph, GraphML, SNDlib or a datanet directory."
 ScenarioArgument = Annotated[str, typer.Argument(metavar="SCENARIO", help=SOURCES)]
 DemandsOption = Annotated[Path | None, typer.Option(metavar="FILE", help="The demands that go with X.graph.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -62,6 +62,7 @@ def predict(
 
     from gnn_model.predictor_choice import open_predictor
     from gnn_model.scenario_source import load_scenario
+    from gnn_model.validity import verdict_of
     from topology_sync.errors import InputError
 
     addresses, tls = addresses_of(address), tls_files(tls_ca, tls_certificate, tls_key)
@@ -72,13 +73,7 @@ def predict(
     started = time.perf_counter()
     prediction = chosen.predict(question)
     seconds = time.perf_counter() - started
-    _print(question, prediction, chosen.name, seconds, as_json, verdict=_verdict(chosen, question))
-
-
-def _verdict(predictor: Predictor, question: Scenario) -> Verdict | None:
-    """Whether the scenario lies where the predictor was trained; None where there is nothing trained here."""
-    envelope = getattr(predictor, "envelope", None)
-    return None if envelope is None else envelope.judge(question)
+    _print(question, prediction, chosen.name, seconds, as_json, verdict=verdict_of(chosen, question))
 
 
 def simulate(
@@ -161,7 +156,11 @@ def _print(
         from gnn_model.prediction_json import prediction_to_json
 
         answer = prediction_to_json(question, prediction, predictor, seconds, rse)
-        validity = {} if verdict is None else {"validity": verdict.to_json()}
+        validity: dict[str, Any] = {}
+        if verdict is not None:
+            flows = answer["flows"]
+            outside = [{key: flows[demand][key] for key in ("source", "target", "class")} for demand in verdict.demands]
+            validity = {"validity": {**verdict.to_json(), "outside": outside}}
         typer.echo(json.dumps(answer | validity | (run or {}), allow_nan=False))
         return
     from rich.console import Console

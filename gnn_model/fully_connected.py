@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from gnn_model.model_file import LARGEST_FILE_BYTES, ModelFileError
+from gnn_model.model_file import ModelFileError
 from gnn_model.predictor import Prediction
 from topology_sync.errors import ScenarioError
 from topology_sync.routing import Routing
@@ -30,6 +30,7 @@ from topology_sync.values import FloatArray, IntArray, float_array
 FORMAT = "routewright-fully-connected/1"
 OUTPUTS = ("delay", "p99", "jitter", "loss")
 LARGEST_NODES = 64  # inputs grow with the cube of the nodes
+LARGEST_FILE_BYTES = 50_000_000
 TYPICAL_LOAD = 0.05  # of a link, by one pair
 TYPICAL_DELAY = 4.0  # transmission times
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gnn_model.command_options import JsonOption
+
 if TYPE_CHECKING:
     from gnn_model.evaluation import LabelledScenario
     from gnn_model.training.trainer import Report
@@ -60,7 +62,7 @@ def simulated_samples(root: Path) -> list[LabelledScenario]:
 def fully_connected_command(
     data: Annotated[list[Path], typer.Argument(metavar="DATA...", help="Data sets of `dataset generate` to judge on.")],
     weights: Annotated[list[Path], typer.Option(metavar="FILE", help="Networks of `train --model fully-connected`.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Judge fully connected networks beside the analytic and the learned predictor.
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from gnn_model.certain_limits import UNKNOWN, spacing, wait_limits
 from gnn_model.inflow import Inflow
 from gnn_model.queue_features import DISPERSION_SERVICES, QUEUE_FEATURES, HopBursts, queue_features, wait_limit
 from gnn_model.solved_routing import SolvedRouting, solve_routing
@@ -86,16 +87,19 @@ class GraphTensors:
     path_own_skew: Features  # [paths] skew of the own transmission times
     path_atoms: Features  # [paths, ATOMS] own transmission times less their mean, in units: sizes of few values
     path_atom_chance: Features  # [paths, ATOMS]
+    path_spacing: Features  # [paths] mean time between its packets, in units; UNKNOWN where the demand is split or idle
+    path_half_jitter: Features  # [paths] what half of the jitter cannot exceed where nothing is lost, in units
     path_continuous: Features  # [paths] 1 where sizes have many values (one atom, at the mean)
     hop_pointer: IntArray  # [paths + 1]
     hop_queue: IntArray  # [hops]
     hop_features: Features  # [hops, len(HOP_FEATURES)]
     hop_weight: Features  # [hops] part of the queue's packets that belong to the path; sums to 1 per queue
+    hop_limit: (
+        Features  # [hops] longest mean wait possible or believed, in units: a starved queue serves hardly anybody
+    )
+    hop_longest: Features  # [hops] longest wait that is possible, in units; UNKNOWN where none is certain
     queue_features: Features  # [queues, len(QUEUE_FEATURES)]
     queue_wait: Features  # [queues] analytic mean wait of accepted packets, in units
-    queue_limit: (
-        Features  # [queues] longest mean wait that is believed, in units: a starved queue serves hardly anybody
-    )
     queue_deviation: Features  # [queues] analytic deviation of that wait, in units
     queue_skew: Features  # [queues] analytic skew of that wait
     queue_loss: Features  # [queues] analytic
@@ -245,6 +249,9 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
     varied = second > 1 + 1e-9
     own_skew = (solved.size_third[demand] - 3 * second + 2) / np.where(varied, second - 1, 1.0) ** 1.5
     limit = wait_limit(scenario, used // solved.queues) * service[used]
+    queues_at = np.bincount(used // solved.queues, minlength=topology.link_count)
+    most_mean, longest = wait_limits(scenario, solved, inflow, load, queues_at)
+    mean_spacing, half_jitter = spacing(scenario, solved)
     return GraphTensors(
         unit_s=unit,
         demand_count=traffic.demand_count,
@@ -259,14 +266,17 @@ def tensors_of_solved(scenario: Scenario, solved: SolvedRouting) -> GraphTensors
         path_own_skew=_single(np.where(varied, np.clip(own_skew, -SKEW_LIMIT, SKEW_LIMIT), 0.0)),
         path_atoms=_single(atoms.offset[demand] * (own_total / unit)[:, None]),
         path_atom_chance=_single(atoms.chance[demand]),
+        path_spacing=_in_units(mean_spacing, unit),
+        path_half_jitter=_in_units(half_jitter, unit),
         path_continuous=_single(atoms.continuous[demand].astype(np.float64)),
         hop_pointer=pointer.astype(np.int64),
         hop_queue=hop_used.astype(np.int64),
         hop_features=_stack(hop_table, len(hop_queue)),
         hop_weight=_single(part),
+        hop_limit=_single(np.minimum(most_mean, limit[hop_used]) / unit),
+        hop_longest=_in_units(longest, unit),
         queue_features=queue_features(scenario, solved, used, hop_used, load, model[hop_path], bursts, inflow),
         queue_wait=_single(np.clip(wait[used], LEAST_WAIT * service[used], limit) / unit),
-        queue_limit=_single(limit / unit),
         queue_deviation=_single(np.clip(deviation[used], LEAST_WAIT * service[used], limit) / unit),
         queue_skew=_single(_skew(third, deviation)[used]),
         queue_loss=_single(loss[used]),
@@ -317,6 +327,11 @@ def _skew(third: FloatArray, deviation: FloatArray) -> FloatArray:
     some = np.where(deviation > 0, deviation, np.inf)
     result: FloatArray = np.clip(third / some / some / some, -SKEW_LIMIT, SKEW_LIMIT)
     return result
+
+
+def _in_units(values_s: FloatArray, unit_s: float) -> Features:
+    """Times in units; what is UNKNOWN stays so."""
+    return _single(np.where(values_s < UNKNOWN, np.minimum(values_s / unit_s, UNKNOWN), UNKNOWN))
 
 
 def _single(values: FloatArray) -> Features:

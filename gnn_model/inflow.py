@@ -27,7 +27,7 @@ class Inflow:
 
     ``fresh``: part of the port's load that enters the network here; ``concentration``: sum of the squared parts that
     come along each link; ``kept``: part of what the links before carry that goes on to this port, weighted by load;
-    ``supply``: capacity of the links that load comes from, in capacities of the port.
+    ``inputs``: number of links that load comes along, ``supply``: their capacity, in capacities of the port.
     """
 
     first: BoolArray
@@ -36,6 +36,7 @@ class Inflow:
     fresh: FloatArray
     concentration: FloatArray
     kept: FloatArray
+    inputs: IntArray
     supply: FloatArray
 
     @classmethod
@@ -74,5 +75,6 @@ class Inflow:
             fresh=np.where(port > 0, np.maximum(1 - part.sum(axis=1), 0.0), 1.0),
             concentration=(part**2).sum(axis=1),
             kept=np.minimum((part * kept).sum(axis=1), 1.0),
+            inputs=used.sum(axis=1),
             supply=np.minimum(supply, MOST_SUPPLY),
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gnn_model.accuracy_commands import register_bench
+from gnn_model.command_options import JsonOption
 
 if TYPE_CHECKING:
     from gnn_model.evaluation import LabelledScenario
@@ -62,13 +63,13 @@ VALIDITY = (
     "corrections are extrapolated."
 )
 RateOption = Annotated[RateName, typer.Option(help="Rates the simulation measured, or those it was asked for.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command("train")(train_command)
     app.command("evaluate")(evaluate_command)
+    app.command("envelope")(envelope_command)
 
 
 def evaluate_command(
@@ -142,6 +143,7 @@ def train_command(
 
     from gnn_model.training.config import TrainingConfig, read_config
     from gnn_model.training.cross_validation import cross_validate as run_folds
+    from gnn_model.training.solved_graphs import solved_graphs
 
     torch.set_num_threads(threads)
     if model is ModelName.FULLY_CONNECTED:
@@ -158,8 +160,8 @@ def train_command(
         seed=settings.seed if seed is None else seed,
     )
     folder = graphs or out / "graphs"
-    judged = _solved(data, folder, rate)
-    added = _solved(extra, folder / "extra", rate) if extra else []
+    judged = solved_graphs(data, folder, rate.value, _said)
+    added = solved_graphs(extra, folder / "extra", rate.value, _said) if extra else []
     write = _events(out) if tensorboard else None
     if cross_validate:
         progress = lambda fold: _progress(f"fold {fold}", write)  # noqa: E731
@@ -170,6 +172,39 @@ def train_command(
     command = f"routewright train {' '.join(named)} --rate {rate.value} (configuration below)"
     answer = _train_all([*judged, *added], settings, out, weights or out / "routenet.safetensors", write, command)
     typer.echo(json.dumps(answer) if as_json else f"wrote {answer['weights']}")
+
+
+def envelope_command(
+    data: Annotated[
+        list[Path], typer.Argument(metavar="DATA...", help="What the weights were trained on, --extra data included.")
+    ],
+    graphs: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Solved graphs, as `train` keeps them; made where there are none."),
+    ],
+    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="Whose card; else those shipped.")] = None,
+    rate: RateOption = RateName.MEASURED,
+) -> None:
+    """Write into the card of weights what they were trained on: ranges of inputs, and values had together."""
+    from gnn_model.model_file import KIND, SHIPPED, load_model
+    from gnn_model.training.config import TrainingConfig
+    from gnn_model.training.labelled import load
+    from gnn_model.training.solved_graphs import solved_graphs
+    from gnn_model.validity import Envelope
+
+    path = weights or SHIPPED
+    _, card = load_model(path)
+    largest = TrainingConfig(**card.get("config", {})).largest_nodes
+    found = solved_graphs(data, graphs, rate.value, _said)
+    if any((graphs / "extra").glob("*.npz")):
+        found += load(graphs / "extra")
+    chosen = [labelled for labelled in found if labelled.nodes <= largest]
+    KIND.rewrite_card(path, {**card, "ranges": Envelope.of(labelled.graph for labelled in chosen).to_json()})
+    typer.echo(f"{path.with_suffix('.json')}: the envelope of {len(chosen)} networks")
+
+
+def _said(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 def _train_all(
@@ -223,44 +258,6 @@ def _judged(out: Path, settings: TrainingConfig) -> dict[str, Any] | None:
     if found.get("config") != dataclasses.asdict(settings):
         return None
     return {name: {key: found[key][name] for key in ("learned", "analytic")} for name in found["learned"]}
-
-
-def _solved(data: list[Path], folder: Path, rate: RateName) -> list[LabelledGraph]:
-    """The graphs of data, solved in ``folder`` once."""
-    import os
-
-    from gnn_model.training.labelled import load
-    from topology_sync.errors import InputError
-
-    if not any(folder.glob("*.npz")):
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise InputError(str(folder), "holds no solved graphs", "let one process make them first")
-        _solve(data, folder, rate)
-    return load(folder)
-
-
-def _solve(data: list[Path], folder: Path, rate: RateName) -> None:
-    from gnn_model.datanet import find_directories, iterate_samples
-    from gnn_model.dataset.reader import find_datasets, iterate_dataset
-    from gnn_model.training.labelled import label_datanet, label_simulated, store
-
-    done = 0
-    for root in data:
-        own = find_datasets(root)
-        for directory in own:
-            for _ in store((label_simulated(sample, directory.name) for sample in iterate_dataset(directory)), folder):
-                done += 1
-        for directory in [] if own and not _holds_datanet(root) else find_directories(root):
-            parts = directory.relative_to(root).parts
-            collection = parts[0] if parts else directory.name
-            solved = (label_datanet(sample, collection) for sample in iterate_samples(directory, rate=rate.value))
-            for _ in store(solved, folder):
-                done += 1
-        typer.echo(f"{done} graphs solved, {root} done", err=True)
-
-
-def _holds_datanet(root: Path) -> bool:
-    return any(True for _ in root.rglob("*.tar.gz"))
 
 
 def _own(root: Path) -> Iterator[LabelledScenario]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gnn_model.bench_analytic import Case
+from gnn_model.bench_analytic import Case, case_cells
 from gnn_model.ns3_program import Ns3Measurement, simulate_by_ns3
 from gnn_model.packet_simulator.simulator import PacketSimulator, Simulation
 from topology_sync.scenario import Scenario
@@ -88,13 +88,8 @@ HEAD = "| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|"
 
 def line(row: dict[str, Any]) -> str:
     """One row of the markdown table."""
-    case = row["case"]
     cells = [
-        case["network"],
-        case["discipline"],
-        case["arrivals"],
-        case["size"],
-        f"{case['max_utilisation']:g}",
+        *case_cells(row["case"]),
         str(row["demands"]),
         *(f"{100 * row[name]:.2f}" for name in ("delay_mre", "expected_mre")),
         f"{row['z_mean']:+.2f}",

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from gnn_model.command_options import JsonOption
+
 
 def ns3_command(
     hops: Annotated[
@@ -17,7 +19,7 @@ def ns3_command(
     network: Annotated[list[str] | None, typer.Option(help="Only these of topohub's sndlib networks.")] = None,
     only: Annotated[str, typer.Option(help="Only rows that have all these words, such as 'fifo onoff'.")] = "",
     program: Annotated[Path | None, typer.Option(metavar="FILE", help="What deploy/ns3/build has built.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Compare our packet simulator with ns-3: delays, jitter and loss of every demand, and what their errors allow."""
     from gnn_model.ns3_check import HEAD, NETWORKS, cases, line, run_case

@@ -20,13 +20,14 @@ class SizeAtoms:
     """Per demand: sizes less their mean, over their mean, [demands, ATOMS], and their probabilities.
 
     Continuous sizes are one atom at the mean, and ``continuous`` [demands].  ``largest`` [demands]: the largest size
-    over the mean (exceeded once in a hundred packets where continuous).
+    over the mean (exceeded once in a hundred packets where continuous); ``greatest``: never exceeded, may be infinite.
     """
 
     offset: FloatArray
     chance: FloatArray
     continuous: BoolArray
     largest: FloatArray
+    greatest: FloatArray
 
     @classmethod
     def of(cls, sizes: Sequence[PacketSize]) -> SizeAtoms:
@@ -36,7 +37,9 @@ class SizeAtoms:
         chance = np.array([row[1] for row in rows], dtype=np.float64).reshape(len(rows), ATOMS)
         continuous = np.array([row[2] for row in rows], dtype=np.bool_)
         largest = np.array([row[3] for row in rows], dtype=np.float64)
-        return cls(offset[kind], chance[kind], continuous[kind], largest[kind])
+        unbounded = np.array([size.model == "exponential" for size in kinds], dtype=np.bool_)
+        greatest = np.where(unbounded, np.inf, largest)
+        return cls(offset[kind], chance[kind], continuous[kind], largest[kind], greatest[kind])
 
 
 def _atoms(size: PacketSize) -> tuple[list[float], list[float], bool, float]:

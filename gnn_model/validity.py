@@ -1,6 +1,7 @@
-"""Where a trained model has been: the range of every input over its training graphs, and what lies inside.
+"""Where a trained model has been: the envelope of its training graphs, and what lies inside.
 
-Inside these ranges corrections are interpolated between what was seen (one input at a time: a box, not a guarantee);
+The envelope is the range of every input (a box), and which values of two measures of a path were had at once
+(:mod:`gnn_model.seen_together`).  Inside corrections are interpolated between what was seen, which is no guarantee;
 outside they are extrapolated, and the analytic fixed point behind them is all that is known.
 """
 
@@ -21,12 +22,16 @@ from gnn_model.graph_tensors import (
     GraphTensors,
     graph_tensors,
 )
+from gnn_model.predictor import Predictor
+from gnn_model.seen_together import SeenTogether
 from topology_sync.errors import InputError
 from topology_sync.scenario import Scenario
 from topology_sync.values import BoolArray, IntArray
 
 NAMES = {"path": PATH_FEATURES, "hop": HOP_FEATURES, "queue": QUEUE_FEATURES, "link": LINK_FEATURES}
 EXCEEDED_SHOWN = 5
+REASONS_SHOWN = 3
+OUTSIDE_ALLOWED = 0.01  # part of the paths of a scenario that is called inside: a large one has rare paths, too
 TOLERANCE = 0.02  # of a range's width, beyond its ends
 
 
@@ -40,20 +45,34 @@ class Exceeded:
     low: float
     high: float
 
+    @property
+    def text(self) -> str:
+        """For people."""
+        name = self.name.replace("_", " ")
+        return f"input {name!r} of a {self.kind} is {self.value:.3g}, trained on {self.low:.3g} to {self.high:.3g}"
+
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a scenario lies inside; ``exceeded`` worst first, ``outside_ratio``: part of its paths that touch one."""
+    """Whether a scenario lies inside but for OUTSIDE_ALLOWED of its paths; ``outside_ratio``: the part that does not.
+
+    ``demands`` are those with a path outside.  ``reasons`` say in words what of them training never had, ``exceeded``
+    which inputs are out of range, worst first.
+    """
 
     inside: bool
     exceeded: tuple[Exceeded, ...]
     outside_ratio: float
+    demands: tuple[int, ...]
+    reasons: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """``{"inside", "outside_ratio", "exceeded"}``, the worst few inputs."""
+        """``{"inside", "outside_ratio", "outside_demands", "reasons", "exceeded"}``, the worst few of the last two."""
         return {
             "inside": self.inside,
             "outside_ratio": self.outside_ratio,
+            "outside_demands": len(self.demands),
+            "reasons": list(self.reasons[:REASONS_SHOWN]),
             "exceeded": [
                 {"input": f"{item.kind}.{item.name}", "value": item.value, "low": item.low, "high": item.high}
                 for item in self.exceeded[:EXCEEDED_SHOWN]
@@ -62,25 +81,53 @@ class Verdict:
 
     @property
     def text(self) -> str:
-        """One line for people, empty where there is nothing to say."""
-        if self.inside:
+        """One line for people, empty where every path lies inside."""
+        if not self.demands:
             return ""
-        worst = self.exceeded[0]
         return (
-            f"{self.outside_ratio:.0%} of the paths lie outside what the model was trained on (furthest: {worst.kind} "
-            f"{worst.name} {worst.value:.3g}, trained on {worst.low:.3g} to {worst.high:.3g}): compare with simulate"
+            f"{len(self.demands)} of the demands ({self.outside_ratio:.0%} of the paths) lie outside what the model "
+            f"was trained on ({self.reasons[0]}): compare with simulate"
         )
+
+
+def envelope_of(predictor: Predictor) -> Envelope | None:
+    """The envelope of a predictor that was trained and says where; one that lives elsewhere does not."""
+    envelope: Envelope | None = getattr(predictor, "envelope", None)
+    return envelope
+
+
+def verdict_of(predictor: Predictor, scenario: Scenario) -> Verdict | None:
+    """Whether a scenario lies where the predictor was trained; None where nothing trained is known to answer here."""
+    envelope = envelope_of(predictor)
+    return None if envelope is None else envelope.judge(scenario)
+
+
+def verdict_json(predictor: Predictor, scenario: Scenario) -> dict[str, Any] | None:
+    """The same as JSON."""
+    verdict = verdict_of(predictor, scenario)
+    return None if verdict is None else verdict.to_json()
+
+
+def validity_of_change(predictor: Predictor, before: Scenario, after: Scenario) -> dict[str, Any]:
+    """``{"validity": {"before", "after"}}`` for answers about a change; {} where nothing trained is known to answer."""
+    first = verdict_json(predictor, before)
+    return {} if first is None else {"validity": {"before": first, "after": verdict_json(predictor, after)}}
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """Ranges [features, 2] by kind: low and high of each input, in the order of its names."""
+    """Ranges [features, 2] by kind: low and high of each input, in the order of its names.
+
+    ``together`` None: weights from before this was kept.
+    """
 
     ranges: dict[str, Features]
+    together: SeenTogether | None = None
 
     @classmethod
     def of(cls, graphs: Iterable[GraphTensors]) -> Envelope:
-        """The box around the inputs of these graphs.  Raises ValueError without any."""
+        """The envelope of these graphs.  Raises ValueError without any."""
+        graphs = list(graphs)
         found: dict[str, Features] = {}
         for graph in graphs:
             for kind in NAMES:
@@ -93,17 +140,17 @@ class Envelope:
                     )
         if set(found) != set(NAMES):
             raise ValueError("an envelope needs graphs with paths")
-        return cls(found)
+        return cls(found, SeenTogether.of(graphs))
 
-    def to_json(self) -> dict[str, dict[str, list[float]]]:
-        """By kind and name: [low, high]."""
+    def to_json(self) -> dict[str, Any]:
+        """By kind and name: [low, high], and ``measures``."""
         return {
             kind: {
                 name: [float(f"{value:.6g}") for value in limits]
                 for name, limits in zip(NAMES[kind], values.tolist(), strict=True)
             }
             for kind, values in self.ranges.items()
-        }
+        } | ({} if self.together is None else {"measures": self.together.to_json()})
 
     @classmethod
     def from_json(cls, data: Any, place: str = "ranges") -> Envelope:
@@ -116,7 +163,8 @@ class Envelope:
             raise InputError(place, f"does not name this version's inputs ({error})", "train the model again") from None
         if any(values.shape != (len(NAMES[kind]), 2) for kind, values in ranges.items()):
             raise InputError(place, "does not hold a low and a high of every input", "train the model again")
-        return cls(ranges)
+        together = SeenTogether.from_json(data["measures"], place) if "measures" in data else None
+        return cls(ranges, together)
 
     def judge(self, scenario: Scenario) -> Verdict:
         """Does a scenario lie inside?  Solves its fixed point."""
@@ -149,7 +197,16 @@ class Envelope:
                     )
                 )
         ordered = tuple(item for _, item in sorted(exceeded, key=lambda pair: pair[0]))
-        return Verdict(not ordered, ordered, float(touched.mean()) if len(touched) else 0.0)
+        unseen = self.together.unseen(graph) if self.together is not None else []
+        for item in unseen:
+            touched |= item.paths
+        return Verdict(
+            inside=bool(touched.mean() <= OUTSIDE_ALLOWED) if len(touched) else True,
+            exceeded=ordered,
+            outside_ratio=float(touched.mean()) if len(touched) else 0.0,
+            demands=tuple(np.unique(graph.path_demand[touched]).tolist()),
+            reasons=(*(item.reason for item in unseen), *(item.text for item in ordered)),
+        )
 
 
 def _paths_with(graph: GraphTensors, kind: str, rows: BoolArray, hop_path: IntArray) -> BoolArray:

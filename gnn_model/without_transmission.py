@@ -13,6 +13,7 @@ import numpy as np
 
 from gnn_model.configurations import Configuration, predict_configurations
 from gnn_model.predictor import IncrementalPredictor, MoveEffects, Prediction, Predictor, RoutingJudge, problem_of
+from gnn_model.validity import Envelope, envelope_of
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
 from topology_sync.values import FloatArray, float_array
@@ -33,6 +34,11 @@ class WithoutTransmission:
     def problem(self) -> str | None:
         """That of the predictor behind."""
         return problem_of(self.predictor)
+
+    @property
+    def envelope(self) -> Envelope | None:
+        """That of the predictor behind."""
+        return envelope_of(self.predictor)
 
     def predict(self, scenario: Scenario) -> Prediction:
         """Predict one scenario as it stands."""

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from gnn_model.command_options import JsonOption
 from gnn_model.predictor import IncrementalPredictor, MoveEffects, Prediction, Predictor
 from optimizer.goals import GoalTable, predicted_violation
 from optimizer.screening import Move
@@ -37,7 +38,7 @@ def candidates(
     load: Annotated[float, typer.Option(min=0.05, max=5.0, help="Of the fullest link.")] = 0.9,
     seed: Annotated[int, typer.Option(min=0)] = 1,
     report: Annotated[Path | None, typer.Option(help="Write the figures (JSON) here.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Candidates judged per second, full and incremental, and the incremental judge's error against full."""
     import json

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from gnn_model.command_options import JsonOption
+
 EXACT_TIME_S = 10.0
 SINGLE_PATH_TIME_S = 1.0
 
@@ -39,7 +41,7 @@ def repetita(
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write a line per instance to this file, too.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Keep what the CSV file has and do the rest.")] = False,
     only: Annotated[list[str] | None, typer.Option("--only", help="Just this instance (repeatable).")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Least maximum utilisation of REPETITA instances, each with a proven lower bound.
 
@@ -110,7 +112,7 @@ def scale(
         Path | None, typer.Option(help="JSON file of results: sizes in it are not measured again, new ones are added.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw processor seconds over nodes into this SVG.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """How processor time to a proven optimum grows with size: random backbones, traffic between all pairs."""
     from optimizer.exact.warm_up import warm_up

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from optimizer.exact.flow_problem import leaving_links
 from optimizer.exact.shortest_paths import shortest_tree
 from topology_sync.topology import Topology
 from topology_sync.values import BoolArray, FloatArray, IntArray, int_array
@@ -13,21 +14,16 @@ from topology_sync.values import BoolArray, FloatArray, IntArray, int_array
 
 @dataclass(eq=False)
 class CheapestPaths:
-    """Finds paths through one topology; not to be used from several threads at once.
-
-    ``out_link`` [links] lists the links by the node they leave, those of a node from ``out_pointer`` [nodes + 1] on.
-    """
+    """Finds paths through one topology; not to be used from several threads at once."""
 
     topology: Topology
-    out_pointer: IntArray = field(init=False)
-    out_link: IntArray = field(init=False)
+    _out_pointer: IntArray = field(init=False)
+    _out_link: IntArray = field(init=False)
 
     def __post_init__(self) -> None:
         topology = self.topology
         links, nodes = topology.link_count, topology.node_count
-        self.out_link = int_array(np.argsort(topology.link_source, kind="stable"))
-        leaving = np.bincount(topology.link_source, minlength=nodes)
-        self.out_pointer = int_array(np.concatenate([[0], np.cumsum(leaving)]))
+        self._out_pointer, self._out_link = leaving_links(topology)
         self._head, self._tail = int_array(topology.link_target), topology.link_source.tolist()
         self._distance, self._via = np.empty(nodes), np.empty(nodes, dtype=np.int64)
         self._heap_key, self._heap_node = np.empty(links + 1), np.empty(links + 1, dtype=np.int64)
@@ -37,8 +33,8 @@ class CheapestPaths:
         weight = np.ascontiguousarray(np.where(usable, weight, np.inf))
         shortest_tree(
             source,
-            self.out_pointer,
-            self.out_link,
+            self._out_pointer,
+            self._out_link,
             self._head,
             weight,
             self._distance,

@@ -284,6 +284,8 @@ class ClosedLoop:
             self.journal.decision = searching.decision_of(found, self.settings, self._predictor, self._clock())
             self._proposal = found.proposal
             self.metrics.search_seconds.observe(found.result.seconds)
+            if found.warning is not None:
+                log.warning("decision %d: %s", request.decision, found.warning)
         self._wake.set()
 
     async def _transact(self, decision: int, plan: RoutingPlan, name: str) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gnn_model.command_options import JsonOption
 from topology_sync.errors import InputError, UnavailableError
 
 DEFAULT_API = "http://127.0.0.1:8080"
@@ -15,7 +16,6 @@ API_TIMEOUT_S = 35.0
 
 ApiOption = Annotated[str, typer.Option("--api", envvar="ROUTEWRIGHT_API", help="Where the optimizer listens.")]
 TokenOption = Annotated[Path | None, typer.Option("--token-file", help="File with the bearer token.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
 
 
 def register(app: typer.Typer) -> None:

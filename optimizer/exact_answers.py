@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from gnn_model.predictor import Prediction, Predictor
+from gnn_model.validity import validity_of_change
 from optimizer.exact.least_utilisation import UtilisationLimits, least_utilisation
 from optimizer.exact.warm_up import warm_up
 from optimizer.goals import class_goals, experienced_values, goal_table, violated_demands
@@ -35,7 +36,10 @@ def answer_exactly(
     answer, changes = answer_json(
         question, plan.routing, plan.lower_bound, plan.seconds, method, "max-utilisation", predictions
     )
-    return (answer if judge is None else {**answer, "predictor": judge.name}), changes
+    if judge is None:
+        return answer, changes
+    validity = validity_of_change(judge, question, question.with_routing(plan.routing))
+    return {**answer, "predictor": judge.name, **validity}, changes
 
 
 def answer_json(

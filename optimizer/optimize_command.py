@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gnn_model.command_options import JsonOption, LoopPredictor
 from gnn_model.service.options import (
     AddressOption,
     TlsCaOption,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from topology_sync.scenario import Scenario
 
 BOUND_TIME_SHARE = 0.05  # of the time limit, on top of it
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON for machines.")]
 
 
 class Objective(StrEnum):
@@ -47,13 +47,6 @@ class Optimizer(StrEnum):
     rl = "rl"
 
 
-class PredictorKind(StrEnum):
-    """Who judges routings."""
-
-    gnn = "gnn"
-    analytic = "analytic"
-
-
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
     app.command()(optimize)
@@ -70,7 +63,7 @@ def optimize(
     ] = None,
     optimizer: Annotated[Optimizer, typer.Option(help="How to search.")] = Optimizer.auto,
     predictor: Annotated[
-        PredictorKind | None, typer.Option(help="Who judges routings; gnn where promises are judged.")
+        LoopPredictor | None, typer.Option(help="Who judges routings; gnn where promises are judged.")
     ] = None,
     address: AddressOption = None,
     tls_ca: TlsCaOption = None,
@@ -112,7 +105,7 @@ def optimize(
 
     def judge() -> Predictor:
         # without promises no prediction changes the plan, so the quick one does
-        kind = predictor or (PredictorKind.gnn if question.sla or address else PredictorKind.analytic)
+        kind = predictor or (LoopPredictor.gnn if question.sla or address else LoopPredictor.analytic)
         return open_predictor(kind.value, addresses_of(address), tls_files(tls_ca, tls_certificate, tls_key))
 
     free_changes = _free_changes(question, max_changes) if single_path else max_changes
@@ -186,6 +179,8 @@ def _search(
     limits: SearchLimits,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The answer of ``optimize --json`` and the plan's JSON by local search, with or without learned proposals."""
+    from gnn_model.configurations import rescheduled
+    from gnn_model.validity import validity_of_change
     from optimizer.bounds import utilisation_lower_bound
     from optimizer.candidates import CandidatePaths, UsableLinks
     from optimizer.exact.warm_up import warm_up
@@ -213,7 +208,8 @@ def _search(
         (result.before, result.after),
         result.schedulers if limits.queue_weights else None,
     )
-    return {**answer, "predictor": predictor.name}, plan
+    planned = rescheduled(question, result.schedulers).with_routing(result.routing)
+    return {**answer, "predictor": predictor.name, **validity_of_change(predictor, question, planned)}, plan
 
 
 def _search_of(optimizer: Optimizer) -> tuple[Search, str]:
@@ -250,5 +246,9 @@ def _show_answer(answer: dict[str, Any], out: Path | None) -> None:
         weights = " ".join(f"{weight:g}" for weight in node["weights"])
         typer.echo(f"queue weights       {node['id']}: {weights}")
     typer.echo(f"changed demands     {answer['changed_demands']}, {answer['seconds']:.1f} s, {answer['optimizer']}")
+    validity = answer.get("validity", {}).get("after")
+    if validity is not None and not validity["inside"]:
+        said = f"{validity['outside_demands']} of the demands, {validity['reasons'][0]}"
+        typer.echo(f"outside training    {said}: compare with simulate")
     if out is not None:
         typer.echo(f"plan written to     {out}")

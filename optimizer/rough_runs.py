@@ -14,7 +14,7 @@ import numpy as np
 
 from optimizer import rough_kernel, rough_run_kernel
 from optimizer.candidates import UsableLinks
-from optimizer.cheapest_paths import CheapestPaths
+from optimizer.exact.flow_problem import leaving_links
 from optimizer.goals import SMALLEST_GOAL, SURE
 from optimizer.screening import LoadScreen, Move
 from topology_sync.routing import PathShare
@@ -50,15 +50,15 @@ class RoughRuns:
         screen, usable = self.screen, self.usable
         topology, traffic, table = screen.scenario.topology, screen.scenario.traffic, screen.table
         demands, links, nodes = traffic.demand_count, topology.link_count, topology.node_count
-        leaving = CheapestPaths(topology)
+        out_pointer, out_link = leaving_links(topology)
         end_only = np.zeros(nodes, dtype=np.bool_)
         end_only[list(usable.end_only_nodes)] = True
         spread = np.array(table.uncertainty)
         weight = np.zeros(demands)
         weight[screen.judged] = table.weight[screen.judged]
         self._ground = rough_kernel.Ground(
-            out_pointer=leaving.out_pointer,
-            out_link=leaving.out_link,
+            out_pointer=_own(out_pointer),
+            out_link=_own(out_link),
             head=_own(topology.link_target),
             tail=_own(topology.link_source),
             allowed=_own(usable.allowed),

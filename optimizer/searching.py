@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gnn_model.configurations import rescheduled
 from gnn_model.predictor import Predictor
+from gnn_model.validity import validity_of_change
 from optimizer import records
 from optimizer.candidates import CandidateCache
 from optimizer.exact.warm_up import warm_up
 from optimizer.goals import experienced_values, violated_demands, violations
 from optimizer.history import Decision
 from optimizer.local_search import SearchLimits, SearchResult, search
-from optimizer.loop_values import Key, Proposal, StartSearch
+from optimizer.loop_values import Proposal, StartSearch
 from optimizer.moving_traffic.forecast import forecast_json
 from optimizer.moving_traffic.planning_ahead import search_ahead
 from optimizer.planning import View
@@ -31,12 +32,26 @@ DEMANDS_PER_SEARCH_TIME = 500
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What a search on ``view`` came to; ``planned_bps`` [demands] None: it planned for the measured rates."""
+    """What a search on ``view`` came to; ``planned_bps`` [demands] None: it planned for the measured rates.
+
+    ``validity``: by ``before`` and ``after`` whether the network lies where the predictor was trained; empty where that
+    is not known.
+    """
 
     request: StartSearch
     view: View
     result: SearchResult
     planned_bps: FloatArray | None = None
+    validity: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def warning(self) -> str | None:
+        """Why the prediction for the planned routing may be further off than usual, None where nothing says so."""
+        validity = self.validity.get("after")
+        if validity is None or validity["inside"]:
+            return None
+        count, reason = validity["outside_demands"], validity["reasons"][0]
+        return f"{count} of the demands are unlike what the model was trained on: {reason}"
 
     @property
     def proposal(self) -> Proposal:
@@ -83,9 +98,13 @@ def find(
     table = view.table.with_headroom(settings.headroom_ratio)
     rates = view.scenario.traffic.rate_bps
     if planned_bps is None or planned_bps is rates:
-        return Found(request, view, search(view.scenario, table, predictor, candidates, limits))
-    result = search_ahead(view.scenario, planned_bps, table, predictor, candidates, limits)
-    return Found(request, view, result, planned_bps)
+        planned_bps = None
+        result = search(view.scenario, table, predictor, candidates, limits)
+    else:
+        result = search_ahead(view.scenario, planned_bps, table, predictor, candidates, limits)
+    after = rescheduled(view.scenario, result.schedulers).with_routing(result.routing)
+    validity = validity_of_change(predictor, view.scenario, after)
+    return Found(request, view, result, planned_bps, validity.get("validity", {}))
 
 
 def search_time_s(view: View, settings: OptimizerSettings) -> float:
@@ -125,6 +144,7 @@ def decision_of(found: Found, settings: OptimizerSettings, predictor: Predictor,
                 "after": records.score_json(result.score),
                 "violated_demands_before": int(violated_demands(before_values, table).sum()),
                 "violated_demands_after": int(violated_demands(after_values, table).sum()),
+                "warning": found.warning,
             },
             "measured": {
                 "violation_before": view.snapshot.violation,
@@ -147,6 +167,7 @@ def decision_of(found: Found, settings: OptimizerSettings, predictor: Predictor,
                 "moves_screened": result.moves_screened,
                 "routings_judged": result.routings_judged,
             },
+            "validity": found.validity,
             "assumed": {
                 "arrivals": "poisson",
                 "packet_size": settings.packet_size,
@@ -214,12 +235,3 @@ def _differs(entry: NodeScheduler, topology: Topology) -> bool:
         return False
     present = topology.schedulers[node]
     return present != entry.scheduler and replace(present, weights=entry.scheduler.weights) == entry.scheduler
-
-
-def measured_rows(view: View, keys: frozenset[Key]) -> list[dict[str, Any]]:
-    """What was measured of some demands."""
-    return [
-        {**records.key_json(key), **records.experience_json(view.state.demands, demand)}
-        for demand, key in enumerate(view.keys)
-        if key in keys
-    ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gnn_model.command_options import JsonOption
 from gnn_model.commands import PredictorName
 from topology_sync.errors import InputError
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 DirectoryArgument = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the suite.")]
 OnlyOption = Annotated[str, typer.Option(help="Only problems whose name contains this.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def register(app: typer.Typer) -> None:

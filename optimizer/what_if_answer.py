@@ -11,6 +11,7 @@ import numpy as np
 
 from gnn_model.configurations import rescheduled
 from gnn_model.predictor import Prediction, Predictor
+from gnn_model.validity import verdict_json
 from optimizer.candidates import CandidatePaths
 from optimizer.goals import (
     GoalTable,
@@ -84,8 +85,8 @@ def assess(
     A demand that is lost altogether has no delay and loses every packet.
     """
     table = table or goal_table(scenario.traffic, class_goals(scenario.sla))
-    rate = scenario.traffic.rate_bps * (1.0 - lost_share)
-    carried = replace(scenario, traffic=scenario.traffic.with_rates(float_array(rate)), routing=routing)
+    carried = _carried(scenario, routing, lost_share)
+    rate = carried.traffic.rate_bps
     prediction = _with_losses(predictor.predict(carried), lost_share)
     values = experienced_values(prediction, table)
     score = Score(
@@ -98,6 +99,22 @@ def assess(
     return Situation(
         scenario.with_routing(routing), lost_share, prediction, violated_demands(values, table), score, mean_delay
     )
+
+
+def _carried(scenario: Scenario, routing: Routing, lost_share: FloatArray) -> Scenario:
+    """What is left of a scenario when part of its traffic goes nowhere."""
+    rate = float_array(scenario.traffic.rate_bps * (1.0 - lost_share))
+    return replace(scenario, traffic=scenario.traffic.with_rates(rate), routing=routing)
+
+
+def validity_json(predictor: Predictor, **situations: Situation | None) -> dict[str, Any]:
+    """``{"validity": {name: verdict}}``: which situations lie where the predictor was trained; {} where it was not."""
+    verdicts = {
+        name: verdict_json(predictor, _carried(found.scenario, found.scenario.routing, found.lost_share))
+        for name, found in situations.items()
+        if found is not None
+    }
+    return {} if None in verdicts.values() else {"validity": verdicts}
 
 
 def _with_losses(prediction: Prediction, lost_share: FloatArray) -> Prediction:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gnn_model.commands import DemandsOption, JsonOption, PredictorName, ScenarioArgument
+from gnn_model.command_options import JsonOption
+from gnn_model.commands import DemandsOption, PredictorName, ScenarioArgument
 from topology_sync.errors import InputError
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def _one_question(
     rows: int,
     as_json: bool,
 ) -> None:
-    from optimizer.what_if_answer import answer_json, answer_question, situation_before
+    from optimizer.what_if_answer import answer_json, answer_question, situation_before, validity_json
     from optimizer.what_if_changes import changes_to_json
     from optimizer.what_if_tables import show_answer
 
@@ -162,6 +163,7 @@ def _one_question(
     answer = answer_question(before, changes, judge, fallback, limits, searcher)
     entries = changes_to_json(question, changes)
     data = answer_json(answer, entries, judge.name, time.perf_counter() - began)
+    data |= validity_json(judge, before=answer.before, after=answer.after, reoptimized=answer.reoptimised)
     if as_json:
         typer.echo(json.dumps(data, allow_nan=False))
     else:
@@ -180,7 +182,7 @@ def _all_failures(
     rows: int,
     as_json: bool,
 ) -> None:
-    from optimizer.what_if_answer import situation_before, situation_json
+    from optimizer.what_if_answer import situation_before, situation_json, validity_json
     from optimizer.what_if_changes import all_cables
     from optimizer.what_if_failures import FailureQuestion, draw_survival, failure_rows, survival
     from optimizer.what_if_tables import show_failures
@@ -194,10 +196,12 @@ def _all_failures(
             found.append(row)
             advance(len(found), total)
     judge = predictors(predictor)[0]
+    before = situation_before(question, judge)
     data: dict[str, Any] = {
         "scenario": question.name,
         "predictor": judge.name,
-        "before": situation_json(situation_before(question, judge)),
+        "before": situation_json(before),
+        **validity_json(judge, before=before),
         **survival(found),
         "processes": processes,
         "links": found,
@@ -221,7 +225,7 @@ def _upgrades(
     limits: SearchLimits | None,
     as_json: bool,
 ) -> None:
-    from optimizer.what_if_answer import situation_json
+    from optimizer.what_if_answer import situation_json, validity_json
     from optimizer.what_if_tables import show_upgrades
     from optimizer.what_if_upgrades import rank_upgrades, upgrade_json
 
@@ -234,6 +238,7 @@ def _upgrades(
         "predictor": judge.name,
         "upgrade_factor": factor,
         "before": situation_json(before),
+        **validity_json(judge, before=before),
         "upgrades": [upgrade_json(question, before, upgrade) for upgrade in found],
         "seconds": time.perf_counter() - began,
     }

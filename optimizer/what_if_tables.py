@@ -27,9 +27,20 @@ def show_answer(data: dict[str, Any], rows: int) -> None:
             + ("" if lost else "; a new routing can carry them all")
         )
     console.print(_demand_table(data["demands"], names, rows))
+    _show_validity(console, data)
     if data["reoptimized"] is not None:
         found = data["reoptimized"]
         console.print(f"new routing: {found['changed_demands']} demands move, found in {found['search_s']:.2f} s")
+
+
+def _show_validity(console: Console, data: dict[str, Any]) -> None:
+    """Which situations the model was not trained for, and why."""
+    for name, validity in data.get("validity", {}).items():
+        if not validity["inside"]:
+            count, reason = validity["outside_demands"], validity["reasons"][0]
+            console.print(
+                f"[yellow]{name}: {count} of the demands are outside training[/] ({reason}): compare with simulate"
+            )
 
 
 def _class_table(data: dict[str, Any], names: list[str]) -> Table:
@@ -120,6 +131,7 @@ def show_failures(data: dict[str, Any], rows: int) -> None:
         text += f", {data['survived_reoptimized']} with a new routing"
     console.print("missed, cut: demands that miss a goal, that have no way left; new: after a search", style="dim")
     console.print(f"{text}; {data['seconds']:.1f} s on {data['processes']} processes")
+    _show_validity(console, data)
 
 
 def show_upgrades(data: dict[str, Any]) -> None:
@@ -144,7 +156,9 @@ def show_upgrades(data: dict[str, Any]) -> None:
         f"now: {before['violated']} violated, fullest link {_percent(before['max_utilisation'])}, "
         f"mean delay {_milliseconds(before['mean_delay_s'])}; price: first-order fall of the optimum per doubling"
     )
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    _show_validity(console, data)
 
 
 def _change(entry: dict[str, Any]) -> str:

@@ -30,6 +30,10 @@ class InputError(RoutewrightError):
         text = f"{place}: {problem}" if place else problem
         super().__init__(" ".join(f"{text}; {remedy}".split()) if remedy else " ".join(text.split()))
 
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str]]:
+        # Worker processes hand their errors over; by default only the text would go along.
+        return type(self), (self.place, self.problem, self.remedy)
+
     def within(self, place: str) -> InputError:
         """The same error seen from outside: ``place`` is put before its own place."""
         separator = "" if not self.place or self.place.startswith("[") else (": " if "/" in place else ".")

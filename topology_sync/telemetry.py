@@ -109,11 +109,6 @@ class TelemetryState:
         switch = self.switches.get(dpid, SwitchCounters())
         return switch.totals.get(CounterKey(demand, table_id), CounterTotal())
 
-    def newest_reading_s(self, now_s: float) -> float | None:
-        """When counters were last read up to ``now_s``; None when they never were."""
-        times_s = [switch.readings[-1].time_s for switch in self.switches.values() if switch.readings]
-        return min(max(times_s), now_s) if times_s else None
-
 
 def reduce_telemetry(state: TelemetryState, event: Event, settings: TelemetrySettings) -> TelemetryState:
     """The state after the event; the very same object when it changes nothing.

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-
-class PredictorKind(StrEnum):
-    """What ``--predictor`` takes."""
-
-    gnn = "gnn"
-    analytic = "analytic"
-
+from gnn_model.command_options import JsonOption, LoopPredictor
 
 DEFAULT_TOPOLOGY = "topohub:sndlib/nobel-us"
 
@@ -36,7 +29,7 @@ def predicted(
     kept: Annotated[Path, typer.Argument(metavar="DIR", help="What `testbed run --keep DIR` left.")],
     report: Annotated[Path, typer.Option(help="The report of the same run.")],
     seed: Annotated[int, typer.Option(min=0, help="Seed of the simulation.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Predicted against measured delay of a kept run, by each predictor and by a simulation of every packet."""
     import json
@@ -67,7 +60,7 @@ def run(
     duration: Annotated[
         float | None, typer.Option(help="Seconds of traffic; as short as the scenario allows when not given.")
     ] = None,
-    predictor: Annotated[PredictorKind, typer.Option(help="Who predicts for the optimizer.")] = PredictorKind.gnn,
+    predictor: Annotated[LoopPredictor, typer.Option(help="Who predicts for the optimizer.")] = LoopPredictor.gnn,
     report: Annotated[Path | None, typer.Option(help="Write the report (JSON) here.")] = None,
     keep: Annotated[
         Path | None, typer.Option(help="Keep configuration, logs and packet logs in this directory.")

@@ -32,7 +32,6 @@ _RECEIVE_BUFFER = 8 * 2**20
 _SO_RCVBUFFORCE = 33
 _BATCH_S = 0.004  # receive times are the kernel's, so waiting a little only saves wake-ups
 _TIMESPEC = struct.Struct("@qq")
-_PACKET_INFO = struct.Struct("@i4sI")
 
 
 def open_sockets(job: TrafficJob) -> list[socket.socket]:

@@ -12,7 +12,6 @@ from topology_sync.errors import ScenarioError
 from topology_sync.values import FloatArray
 
 RESULT_FIELDS = 11
-QUANTILES = (0.1, 0.2, 0.5, 0.8, 0.9)
 
 
 class FlowResult(NamedTuple):

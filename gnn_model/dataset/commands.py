@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gnn_model.command_options import JsonOption
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -20,9 +22,6 @@ class BackendName(StrEnum):
 
     PROCESSES = "processes"
     RAY = "ray"
-
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -64,7 +63,9 @@ def generate_command(
     relative_error: Annotated[float, typer.Option(help="Of the mean delay of 90 % of the demands.")] = 0.02,
     max_hops: Annotated[int, typer.Option(help="Cap on packet-hops of a sample.")] = 20_000_000,
     longer: Annotated[float, typer.Option(help="Simulate so many times longer: less noise in the labels.")] = 1.0,
-    processes: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Shards at once: else 1, on Ray as many as it has processors.")
+    ] = None,
     backend: Annotated[BackendName, typer.Option(help="Where they run.")] = BackendName.PROCESSES,
     as_json: JsonOption = False,
 ) -> None:

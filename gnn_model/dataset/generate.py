@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
 from gnn_model.dataset.draw import draw
 from gnn_model.dataset.manifest import NAME, Manifest, Shard, read_manifest, write_manifest
 from gnn_model.dataset.recipe import DatasetRecipe, sample_seed
-from gnn_model.dataset.shards import checksum, row_of, write_shard
+from gnn_model.dataset.shards import PARTIAL, checksum, row_of, write_shard
+from gnn_model.dataset.workers import on_processes, on_ray
 from topology_sync.errors import InputError, UnavailableError
 
 Backend = Literal["processes", "ray"]
@@ -24,30 +23,39 @@ def generate(
     recipe: DatasetRecipe,
     seed: int,
     samples: int,
-    processes: int = 1,
+    processes: int | None = None,
     backend: Backend = "processes",
     shard_samples: int = SHARD_SAMPLES,
     report: Callable[[Manifest], None] | None = None,
 ) -> Manifest:
     """Make the samples that ``folder`` lacks; the same call goes on after an interruption, a larger ``samples`` adds.
 
-    A sample depends on recipe, seed and its number alone, whatever the processes.  Raises InputError where the folder
-    holds a set of another recipe or seed.
+    ``processes``: at most so many shards at once; None: one, on Ray as many as it has processors.  A sample depends on
+    recipe, seed and its number alone, and so does the file of a shard, whoever makes it.  Raises InputError where the
+    folder holds a set of another recipe or seed, UnavailableError where a worker was ended.
     """
     manifest = _begun(folder, Manifest(recipe, seed, samples, shard_samples))
     missing = [number for number in range(manifest.shard_count) if number not in manifest.shards]
     tasks = [(str(folder), number, seed, tuple(manifest.indices(number)), recipe.to_json()) for number in missing]
-    for number, shard in _results(tasks, processes, backend):
-        manifest.shards[number] = shard
-        write_manifest(folder, manifest)
-        if report is not None:
-            report(manifest)
+    made = on_ray(make_shard, tasks, processes) if backend == "ray" else on_processes(make_shard, tasks, processes or 1)
+    with closing(made):
+        for number, shard in made:
+            if not (folder / shard.file).exists():
+                raise UnavailableError(
+                    f"{folder / shard.file} was written elsewhere; give a folder that all machines share"
+                )
+            manifest.shards[number] = shard
+            write_manifest(folder, manifest)
+            if report is not None:
+                report(manifest)
     return manifest
 
 
 def _begun(folder: Path, wanted: Manifest) -> Manifest:
     """The manifest to go on with: only shards that are whole and unchanged count as done."""
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(f"part-*{PARTIAL}"):
+        left.unlink(missing_ok=True)  # of a worker that was ended
     if not (folder / NAME).exists():
         if any(folder.glob("*.parquet")):
             raise InputError(str(folder), "holds shards without a manifest", "give an empty folder")
@@ -88,40 +96,7 @@ def make_sample(recipe: DatasetRecipe, seed: int, index: int) -> dict[str, Any]:
     """The row of one sample."""
     from gnn_model.packet_simulator.simulator import PacketSimulator
 
-    started = time.perf_counter()
     drawn = draw(recipe, seed, f"sample{index}")
     error = recipe.relative_error / recipe.longer**0.5
     simulator = PacketSimulator(error, seed, round(recipe.max_hops * recipe.longer))
-    return row_of(index, seed, drawn, simulator.simulate(drawn.scenario), time.perf_counter() - started)
-
-
-def _results(tasks: Sequence[Task], processes: int, backend: Backend) -> Iterator[tuple[int, Shard]]:
-    if backend == "ray":
-        yield from _on_ray(tasks)
-        return
-    if processes == 1 or len(tasks) < 2:
-        yield from map(make_shard, tasks)
-        return
-    # Spawned, not forked: numba and its threads do not survive a fork.
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        running = [pool.submit(make_shard, task) for task in tasks]
-        try:
-            for done in as_completed(running):
-                yield done.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _on_ray(tasks: Sequence[Task]) -> Iterator[tuple[int, Shard]]:
-    """One Ray task per shard; the folder must be one that all its machines share."""
-    try:
-        import ray  # type: ignore[import-not-found, unused-ignore]
-    except ModuleNotFoundError:
-        raise UnavailableError("--backend ray needs Ray; install ray, or use --backend processes") from None
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False)
-    remote = ray.remote(make_shard)
-    waiting = [remote.remote(task) for task in tasks]
-    while waiting:
-        done, waiting = ray.wait(waiting, num_returns=1)
-        yield from ray.get(done)
+    return row_of(index, seed, drawn, simulator.simulate(drawn.scenario))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 TEXTS = ("name", "topology_key", "topology", "arrivals", "sizes", "scheduler", "routing")
 WHOLE = ("index", "seed", "nodes", "demands", "queues", "packet_hops")
-NUMBERS = ("load", "simulated_s", "seconds")
+NUMBERS = ("load", "simulated_s")
 FLOW_COUNTS = ("generated", "delivered")
 FLOW_LABELS = (
     "delay_s",
@@ -38,6 +39,7 @@ FLOW_LABELS = (
 )
 QUEUE_LABELS = ("queue_waiting_packets", "queue_loss_ratio")
 LINK_LABELS = ("link_utilisation_ratio",)
+PARTIAL = ".partial"  # how files end that are being written
 COLUMNS = (*TEXTS, *WHOLE, *NUMBERS, *FLOW_COUNTS, *FLOW_LABELS, *QUEUE_LABELS, *LINK_LABELS)
 
 
@@ -73,7 +75,7 @@ class StoredSample:
     about: dict[str, Any]
 
 
-def row_of(index: int, seed: int, drawn: Drawn, simulation: Simulation, seconds: float) -> dict[str, Any]:
+def row_of(index: int, seed: int, drawn: Drawn, simulation: Simulation) -> dict[str, Any]:
     """The row of a simulated scenario."""
     scenario, prediction = drawn.scenario, simulation.prediction
     labels: dict[str, Any] = {
@@ -107,14 +109,13 @@ def row_of(index: int, seed: int, drawn: Drawn, simulation: Simulation, seconds:
         "packet_hops": simulation.packet_hops,
         "load": drawn.load,
         "simulated_s": simulation.simulated_s,
-        "seconds": seconds,
         "scenario": json.dumps(scenario_to_json(scenario), separators=(",", ":")),
         **labels,
     }
 
 
 def write_shard(path: Path, rows: Sequence[dict[str, Any]]) -> str:
-    """Write rows in one step and return the file's SHA-256."""
+    """Write rows in one step and return the file's SHA-256; the same rows give the same file."""
     arrow, parquet = _pyarrow()
     kinds = {name: arrow.string() for name in (*TEXTS, "scenario")}
     kinds |= {name: arrow.int64() for name in WHOLE} | {name: arrow.float64() for name in NUMBERS}
@@ -122,7 +123,8 @@ def write_shard(path: Path, rows: Sequence[dict[str, Any]]) -> str:
     kinds |= {name: arrow.list_(arrow.float32()) for name in (*QUEUE_LABELS, *LINK_LABELS)}
     kinds |= {name: arrow.list_(arrow.float64()) for name in FLOW_LABELS}
     columns = {name: arrow.array([row[name] for row in rows], type=kind) for name, kind in kinds.items()}
-    partial = path.with_suffix(".partial")
+    # A name of its own: a worker given up for lost may still be writing the same shard.
+    partial = path.with_suffix(f".{uuid.uuid4().hex}{PARTIAL}")
     parquet.write_table(arrow.table(columns), partial, compression="zstd")
     os.replace(partial, path)
     return checksum(path)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gnn_model.command_options import JsonOption
+
 if TYPE_CHECKING:
     from gnn_model.real_routers.training import Report
 
@@ -19,7 +21,7 @@ def real_routers_command(
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same models.")] = 1,
     fold: Annotated[list[int] | None, typer.Option(min=0, help="Only these folds.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the training.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Train and judge by the official cross-validation of the 2023 set; interrupted, the same command goes on."""
     import dataclasses

@@ -37,14 +37,17 @@ class GraphBatch:
     path_own_skew: Tensor
     path_atoms: Tensor
     path_atom_chance: Tensor
+    path_spacing: Tensor
+    path_half_jitter: Tensor
     path_continuous: Tensor
     hop_path: Tensor
     hop_queue: Tensor
     hop_features: Tensor
     hop_weight: Tensor
+    hop_limit: Tensor
+    hop_longest: Tensor
     queue_features: Tensor
     queue_wait: Tensor
-    queue_limit: Tensor
     queue_deviation: Tensor
     queue_skew: Tensor
     queue_loss: Tensor
@@ -106,14 +109,17 @@ def collate(graphs: Sequence[GraphTensors]) -> GraphBatch:
         path_own_skew=joined("path_own_skew", order),
         path_atoms=joined("path_atoms", order),
         path_atom_chance=joined("path_atom_chance", order),
+        path_spacing=joined("path_spacing", order),
+        path_half_jitter=joined("path_half_jitter", order),
         path_continuous=joined("path_continuous", order),
         hop_path=torch.from_numpy(hop_path),
         hop_queue=torch.from_numpy(hop_queue[hop]),
         hop_features=joined("hop_features", hop),
         hop_weight=joined("hop_weight", hop),
+        hop_limit=joined("hop_limit", hop),
+        hop_longest=joined("hop_longest", hop),
         queue_features=joined("queue_features"),
         queue_wait=joined("queue_wait"),
-        queue_limit=joined("queue_limit"),
         queue_deviation=joined("queue_deviation"),
         queue_skew=joined("queue_skew"),
         queue_loss=joined("queue_loss"),

@@ -4,7 +4,8 @@ Per hop: wait * exp(o_wait), loss through its logit, deviation and skew of the w
 physical alternatives (see queue_features) and beyond.  Cumulants of the hops add up along the path; what hops have in
 common is corrected per path: deviation of the waits * exp(o_deviation), what own sizes add * exp(o_size), jitter *
 exp(o_jitter), the part of packets that wait nowhere to the power exp(o_idle), and the quantiles (delay_quantile).  All
-corrections are 0 in a fresh network, whose moments then equal those of the analytic predictor.
+corrections are 0 in a fresh network, whose moments then equal those of the analytic predictor.  What is certain
+(certain_limits) bounds waits, their deviations and jitter.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from gnn_model.certain_limits import UNKNOWN
 from gnn_model.queue_features import ALTERNATIVES
 from gnn_model.routenet.batch import GraphBatch
 from gnn_model.routenet.delay_quantile import PathWaits
@@ -80,9 +82,15 @@ class Readout(nn.Module):
         loss_correction = correction[:, 1] + 4 * towards[:, ALTERNATIVES:].sum(1)
         factor = torch.exp(_bounded(wait_correction, 10.0))
         hop_wait = batch.queue_wait.index_select(0, batch.hop_queue) * factor
-        hop_wait = torch.minimum(hop_wait, batch.queue_limit.index_select(0, batch.hop_queue))
+        hop_wait = torch.minimum(hop_wait, batch.hop_limit)
         hop_deviation = batch.queue_deviation.index_select(0, batch.hop_queue) * factor
-        hop_deviation = hop_deviation * torch.exp(_bounded(correction[:, 2], 4.0))
+        believed_deviation = hop_deviation * torch.exp(_bounded(correction[:, 2], 4.0))
+        limited = bool((batch.hop_longest < UNKNOWN).any())  # mostly nothing is: the rest would change nothing
+        hop_deviation = believed_deviation
+        if limited:
+            # Values between 0 and a limit vary by mean (limit - mean) at most (Bhatia and Davis).
+            most_variance = hop_wait * (batch.hop_longest - hop_wait)
+            hop_deviation = torch.minimum(believed_deviation, torch.sqrt(most_variance.clamp_min(1e-12)))
         hop_skew = batch.queue_skew.index_select(0, batch.hop_queue)
         hop_skew = hop_skew + _bounded(correction[:, 3], 4.0) * (1 + hop_skew.abs())
 
@@ -104,7 +112,8 @@ class Readout(nn.Module):
         own_variance, own_third = own_deviation**2, batch.path_own_skew * own_deviation**3
         deviation = torch.sqrt(variance + own_variance)
         skew = (third + own_third) / deviation**3
-        log_idle = along(batch.queue_log_idle.index_select(0, batch.hop_queue))
+        hop_log_idle = batch.queue_log_idle.index_select(0, batch.hop_queue)
+        log_idle = along(hop_log_idle * (batch.hop_limit > 0) if limited else hop_log_idle)
         continuous = batch.path_continuous
         waits = PathWaits.of(
             wait,
@@ -115,12 +124,17 @@ class Readout(nn.Module):
             batch.path_atoms * size_scale[:, None],
             batch.path_atom_chance,
         )
+        # What was learned of jitter was learned with deviations that had no limit.
+        believed = torch.sqrt(along(believed_deviation**2) * scale**2 + 1e-12 + own_variance) if limited else deviation
         jitter = (
             batch.path_jitter
-            * deviation
+            * believed
             / batch.path_deviation.clamp_min(1e-6)
             * torch.exp(_bounded(on_path[:, 2], 4.0))
         )
+        lost_between = loss_path / (1 - loss_path).clamp_min(1e-4)
+        half = torch.minimum(batch.path_half_jitter + batch.path_spacing * lost_between, deviation)
+        jitter = torch.minimum(jitter, 2 * half)
         carried = hop_wait * batch.hop_weight
         queue_wait = carried.new_zeros(len(batch.queue_wait)).index_add(0, batch.hop_queue, carried)
         return PathPrediction(

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from gnn_model.command_options import JsonOption
+
 LARGEST_DIFFERENCE = 1e-5
 
 
@@ -24,7 +26,7 @@ def service(
     ] = 2,
     kind: Annotated[str, typer.Option(help="gnn or analytic.")] = "gnn",
     seed: Annotated[int, typer.Option(min=0, help="Seed of loads and candidates.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> int:
     """Many callers against server processes, one of them killed on the way.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gnn_model.command_options import JsonOption
 from gnn_model.service.options import (
     AddressOption,
     TlsCaOption,
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from gnn_model.wireless.training import Progress
 
 MAX_GAINS = 80_000_000
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 ModelOption = Annotated[Path | None, typer.Option(metavar="CARD.json", help="A model of your own training.")]
 MethodOption = Annotated[str, typer.Option(help="hybrid, wcgcn or wmmse.")]
 

@@ -53,14 +53,13 @@ class FlowProblem:
         """The problem of a topology [links ``usable``] and a traffic matrix [``delay_limit_s`` per demand]."""
         active = np.flatnonzero(traffic.rate_bps > 0)
         active = active[np.lexsort((traffic.target[active], traffic.source[active]))]
-        links = np.arange(topology.link_count) if usable is None else np.flatnonzero(usable)
-        leaving = links[np.argsort(topology.link_source[links], kind="stable")]
+        out_pointer, out_link = leaving_links(topology, usable)
         unit = float(topology.capacity_bps.max(initial=0.0)) or 1.0
         nodes = topology.node_count
         limit = np.full(len(active), np.inf) if delay_limit_s is None else delay_limit_s[active]
         return cls(
-            out_pointer=_pointer(topology.link_source[leaving], nodes),
-            out_link=int_array(leaving),
+            out_pointer=out_pointer,
+            out_link=out_link,
             tail=int_array(topology.link_source),
             head=int_array(topology.link_target),
             capacity=float_array(topology.capacity_bps / unit),
@@ -111,6 +110,13 @@ def check_routable(topology: Topology, traffic: TrafficMatrix, usable: BoolArray
             reached[source] = seen
         if target not in reached[source]:
             raise no_way(topology, traffic, demand)
+
+
+def leaving_links(topology: Topology, usable: BoolArray | None = None) -> tuple[IntArray, IntArray]:
+    """Where the ``usable`` links that leave each node begin, [nodes + 1], and those links node by node."""
+    links = np.arange(topology.link_count) if usable is None else np.flatnonzero(usable)
+    leaving = links[np.argsort(topology.link_source[links], kind="stable")]
+    return _pointer(topology.link_source[leaving], topology.node_count), int_array(leaving)
 
 
 def _pointer(sorted_keys: IntArray, count: int) -> IntArray:

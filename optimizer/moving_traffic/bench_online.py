@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gnn_model.command_options import JsonOption
 from gnn_model.figure_files import check_figure, save_figure
 from topology_sync.errors import InputError
 
@@ -28,7 +29,7 @@ def online(
         bool, typer.Option("--last-optimum", help="For comparison: apply the last matrix's optimum, without a budget.")
     ] = False,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw ratio and re-routed traffic.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Decide each interval's split ratios from past matrices alone and compare with the optimum known afterwards."""
     import sys

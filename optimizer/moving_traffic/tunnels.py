@@ -87,11 +87,6 @@ class TunnelSet:
         return int_array(np.bincount(self.tunnel_pair, minlength=self.pair_count))
 
     @cached_property
-    def first_tunnel(self) -> IntArray:
-        """Where each pair's tunnels begin, [pairs]."""
-        return int_array(np.concatenate([[0], np.cumsum(self.tunnels_of_pair)[:-1]]))
-
-    @cached_property
     def utilisation_per_bps(self) -> scipy.sparse.csr_array:
         """[links, tunnels]: 1 / capacity where the tunnel uses the link."""
         value = 1.0 / self.topology.capacity_bps[self.hop_link]

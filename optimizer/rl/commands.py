@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gnn_model.command_options import JsonOption
+
 if TYPE_CHECKING:
     from optimizer.rl.training import Row
 
@@ -16,7 +18,6 @@ VALIDITY = (
     "Questions with missed goals and limited changes on networks of about 10 to 50 nodes, FIFO or strict priority. "
     "Without missed goals the policy is not asked."
 )
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def register(app: typer.Typer) -> None:

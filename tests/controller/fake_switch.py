@@ -64,10 +64,6 @@ class FakeSwitch:
         head = struct.pack("!IHBBQ", NO_BUFFER, len(frame), 0, 0, 0)
         self._send(PACKET_IN, 0, head + match + bytes(2) + frame)
 
-    def port_status(self, number: int, up: bool) -> None:
-        """Report that a port changed."""
-        self._send(PORT_STATUS, 0, struct.pack("!B7x", 2) + self._port(number, up))
-
     def raw(self, data: bytes) -> None:
         """Send any bytes."""
         self._socket.sendall(data)

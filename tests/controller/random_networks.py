@@ -22,11 +22,12 @@ from controller.intent import (
     IntentRoute,
     NetworkIntent,
     with_plan,
-    with_protection,
 )
 from controller.labels import Hop, LabelTable
+from controller.protection import with_protection
 from controller.rules import ETHERTYPE_ARP
-from controller.simulated_network import Packet, SimulatedNetwork, Trace, trace
+from controller.simulated_network import SimulatedNetwork, Trace, trace
+from controller.simulated_switch import Packet
 from controller.update_steps import AddFlow, DeleteFlow, Message, Stage
 
 CLASSES = (IntentClass("voice", (46, 40)), IntentClass("video", (34,)), IntentClass("rest"))

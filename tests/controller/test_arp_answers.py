@@ -15,7 +15,8 @@ from controller.intent import IntentHost, NetworkIntent
 from controller.labels import Hop
 from controller.packets import ARP_REPLY, ARP_REQUEST, BROADCAST, NO_ADDRESS, Arp
 from controller.rules import FlowRule
-from controller.simulated_network import Outcome, Packet, SimulatedNetwork, trace
+from controller.simulated_network import Outcome, SimulatedNetwork, trace
+from controller.simulated_switch import Packet
 from controller.update_steps import plan_update
 from tests.controller import random_networks as nets
 from tests.controller.random_networks import Sample

@@ -13,8 +13,8 @@ from ryu.ofproto import ofproto_v1_3 as ofproto
 from ryu.ofproto.ofproto_protocol import ProtocolDesc
 
 from controller.compiler import compile_rules
-from controller.intent import with_protection
 from controller.message_codec import encode_message
+from controller.protection import with_protection
 from controller.rules import Action, RuleSet, SetMplsTc, SetQueue
 from controller.update_steps import AddFlow, AddGroup, plan_update
 from tests.controller import random_networks as nets

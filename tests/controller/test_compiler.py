@@ -17,9 +17,9 @@ from controller.intent import (
     IntentLink,
     NetworkIntent,
     with_plan,
-    with_protection,
 )
 from controller.labels import Hop, LabelTable
+from controller.protection import with_protection
 from controller.rules import (
     ETHERTYPE_ARP,
     ETHERTYPE_LLDP,
@@ -35,7 +35,8 @@ from controller.rules import (
     demand_group_id,
     link_group_id,
 )
-from controller.simulated_network import Packet, SimulatedNetwork, send, trace
+from controller.simulated_network import SimulatedNetwork, send, trace
+from controller.simulated_switch import Packet
 from controller.update_steps import AddFlow, AddGroup
 from tests.controller import random_networks as nets
 from tests.controller.random_networks import Sample

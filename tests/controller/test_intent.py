@@ -15,12 +15,11 @@ from controller.intent import (
     ExplicitPath,
     IntentClass,
     NetworkIntent,
-    retired_paths,
     with_plan,
-    with_protection,
     with_topology,
 )
 from controller.labels import Hop
+from controller.protection import with_protection
 from tests.controller import random_networks as nets
 from tests.controller.random_networks import Sample
 from tests.controller.test_compiler import triangle
@@ -70,7 +69,6 @@ def test_a_path_that_stays_keeps_label_and_version() -> None:
     assert demand.routes[1].label not in sample.intent.labels()
     single, _ = with_plan(split, labels, {KEY: [DIRECT]})
     assert single.demands[0].routes == (demand.routes[1],)
-    assert retired_paths(split, single) == (AROUND.links,)
 
 
 def test_a_plan_that_changes_nothing_changes_nothing() -> None:

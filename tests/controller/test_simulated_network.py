@@ -19,7 +19,8 @@ from controller.rules import (
     ToController,
     ToGroup,
 )
-from controller.simulated_network import Packet, SimulatedNetwork, SimulatedSwitch, send, trace
+from controller.simulated_network import SimulatedNetwork, send, trace
+from controller.simulated_switch import Packet, SimulatedSwitch
 from controller.update_steps import AddFlow, AddGroup, DeleteFlow, DeleteGroup, ModifyGroup
 from topology_sync.errors import TransactionError
 

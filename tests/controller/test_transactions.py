@@ -263,7 +263,8 @@ def assert_old_or_new(switches: SimulatedSwitches, before: NetworkIntent, after:
 
 def fixed_sample(chance: random.Random) -> nets.Sample:
     """A ring of five switches with a chord, hosts everywhere and all demands routed at random."""
-    from controller.intent import IntentHost, IntentLink, with_plan, with_protection
+    from controller.intent import IntentHost, IntentLink, with_plan
+    from controller.protection import with_protection
 
     pairs = [(1, 2), (2, 3), (3, 4), (4, 5), (5, 1), (1, 3)]
     links = []

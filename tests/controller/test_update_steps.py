@@ -17,9 +17,9 @@ from controller.intent import (
     IntentLink,
     NetworkIntent,
     with_plan,
-    with_protection,
 )
 from controller.labels import Hop, LabelTable
+from controller.protection import with_protection
 from controller.rules import Bucket, FlowRule, GroupRule, Match, Output, RuleSet
 from controller.update_steps import (
     AddFlow,
@@ -241,7 +241,6 @@ def test_only_shares_change_by_one_group_message() -> None:
     assert isinstance(message, ModifyGroup)
     assert not plan.prepare
     assert not plan.clean
-    assert not plan.needs_drain
 
 
 def test_new_paths_of_a_split_demand_flip_by_one_flow_message() -> None:
@@ -252,7 +251,7 @@ def test_new_paths_of_a_split_demand_flip_by_one_flow_message() -> None:
     plan = plan_update(started(sample).installed, compile_rules(after))
     ((message,),) = plan.flip.values()
     assert isinstance(message, AddFlow)
-    assert plan.needs_drain
+    assert any(isinstance(message, DeleteFlow) for messages in plan.clean.values() for message in messages)
 
 
 def test_a_host_that_moves_to_another_port_of_its_switch_flips() -> None:

@@ -12,10 +12,13 @@ from typer.testing import CliRunner
 from gnn_model.accuracy_commands import register_bench
 from gnn_model.dataset.generate import generate
 from gnn_model.dataset.presets import PRESETS, preset
+from gnn_model.dataset.reader import find_datasets, iterate_dataset
 from gnn_model.dataset.recipe import DatasetRecipe
+from gnn_model.graph_tensors import graph_tensors
 from gnn_model.model_file import save_model
 from gnn_model.routenet.model import RouteNet
-from topology_sync.errors import ConfigurationError
+from gnn_model.validity import Envelope
+from topology_sync.errors import ConfigurationError, InputError
 
 pytest.importorskip("pyarrow")
 RUN = CliRunner()
@@ -46,6 +49,16 @@ def test_every_set_is_judged_and_drawn(tmp_path: Path) -> None:
     table = RUN.invoke(app, command).stdout
     assert "n4" in table
     assert "(analytic)" in table
+    pooled = ["envelope", str(tmp_path / "sets"), "--weights", str(fresh)]
+    assert isinstance(RUN.invoke(app, pooled).exception, InputError)  # nobody said where it was trained
+    samples = [sample for folder in find_datasets(tmp_path / "sets") for sample in iterate_dataset(folder)]
+    known = Envelope.of(graph_tensors(sample.scenario) for sample in samples if len(sample.scenario.routing.paths) > 12)
+    save_model(fresh, RouteNet(), {"ranges": known.to_json()})
+    answer = json.loads(RUN.invoke(app, [*pooled, "--json"]).stdout)
+    assert answer["samples"] == 4
+    assert 0 < answer["flows_outside"] < answer["flows"]
+    assert answer["inside"]["delay_mape"] > 0
+    assert "of the flows are called outside" in RUN.invoke(app, pooled).stdout
 
 
 def test_presets_judge_on_nothing_that_is_trained_on() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +13,11 @@ import pytest
 from gnn_model.analytic import AnalyticPredictor
 from gnn_model.datanet import find_directories, iterate_samples
 from gnn_model.datanet.testbed import read_testbed
+from tests.benchmarks import BENCHMARKS
 from topology_sync.errors import ScenarioError
 from topology_sync.traffic import Arrivals
 
-BENCHMARKS = (
-    Path(os.environ.get("ROUTEWRIGHT_BENCHMARKS", Path(__file__).parents[3] / "shared" / "benchmarks")) / "datanet"
-)
+DATANET = BENCHMARKS / "datanet"
 Builder = Callable[..., Path]
 
 NODES = """graph [
@@ -255,22 +253,22 @@ def test_2023_files(tmp_path: Path) -> None:
         list(read_testbed(path))
 
 
-@pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="benchmark data are not here")
+@pytest.mark.skipif(not DATANET.is_dir(), reason="benchmark data are not here")
 @pytest.mark.parametrize(
     ("folder", "most"), [("2021_train", 0.019), ("2021_validation", 0.019), ("2022_validation/50", 0.2)]
 )
 def test_the_analytic_predictor_is_as_good_as_known_on_real_data(folder: str, most: float) -> None:
-    sample = next(iterate_samples(BENCHMARKS / folder))
+    sample = next(iterate_samples(DATANET / folder))
     predicted = AnalyticPredictor().predict(sample.scenario).delay_s
     error = np.abs(predicted - sample.labels.delay_s) / sample.labels.delay_s
     assert np.nanmean(error) < most
 
 
-@pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="benchmark data are not here")
+@pytest.mark.skipif(not DATANET.is_dir(), reason="benchmark data are not here")
 def test_queue_labels_rebuild_the_delays_of_real_data() -> None:
     """delay = sum over links of the queue's wait + own size / capacity: 0.4 to 0.9 per cent off."""
     for folder in ("2021_train", "2022_validation/50"):
-        sample = next(iterate_samples(BENCHMARKS / folder))
+        sample = next(iterate_samples(DATANET / folder))
         scenario = sample.scenario
         assert sample.queues is not None
         rebuilt = np.zeros(scenario.traffic.demand_count)
@@ -283,8 +281,8 @@ def test_queue_labels_rebuild_the_delays_of_real_data() -> None:
         assert np.nanmean(error) < 0.012
 
 
-@pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="benchmark data are not here")
+@pytest.mark.skipif(not DATANET.is_dir(), reason="benchmark data are not here")
 def test_real_2023_data_have_the_published_size() -> None:
-    samples = list(read_testbed(BENCHMARKS / "2023_testbed" / "mb.npz"))
+    samples = list(read_testbed(DATANET / "2023_testbed" / "mb.npz"))
     assert len(samples) == 3512
     assert sum(len(sample.delay_s) for sample in samples) == 136564

@@ -41,6 +41,14 @@ def test_train_then_evaluate(app: typer.Typer, directory: Builder, tmp_path: Pat
     assert set(answer["baseline"]) == figures
     assert (answer["samples"], answer["flows"], answer["jitter_mape"]) == (1, 2, None)
     assert answer["seconds_per_sample"] > 0
+    # the card says where it was trained, and can be told anew
+    card = out / "routenet.json"
+    before = json.loads(card.read_text("utf-8"))
+    assert set(before["ranges"]["measures"]) == {"ranges", "cells"}
+    card.write_text(json.dumps(before | {"ranges": {}}), "utf-8")
+    result = RUN.invoke(app, ["envelope", str(data), "--graphs", str(out / "graphs"), "--weights", str(weights)])
+    assert result.exit_code == 0, result.output
+    assert json.loads(card.read_text("utf-8")) == before
 
 
 def test_evaluate_the_baseline_itself(app: typer.Typer, directory: Builder) -> None:  # noqa: F811

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +15,10 @@ from gnn_model.real_routers.cross_validation import cross_validate, read_graphs
 from gnn_model.real_routers.graphs import FLOW_FEATURES, HOP_FEATURES, LINK_FEATURES, UNIT_S, RouterGraph, router_graph
 from gnn_model.real_routers.model import RouterNet, collate
 from gnn_model.real_routers.training import RouterTraining, errors_of, train_router_net
+from tests.benchmarks import BENCHMARKS
 from topology_sync.errors import ConfigurationError, ScenarioError
 
 SMALL = RouterTraining(width=8, rounds=2, epochs=6, hops_per_batch=300, learning_rate=1e-2)
-BENCHMARKS = Path(os.environ.get("ROUTEWRIGHT_BENCHMARKS", Path(__file__).parents[3] / "shared" / "benchmarks"))
 SET = BENCHMARKS / "datanet" / "2023_testbed"
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gnn_model.analytic import AnalyticPredictor
+from gnn_model.validity import verdict_of
 from gnn_model.without_transmission import WithoutTransmission
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
@@ -29,4 +30,5 @@ def test_sizes_over_capacities_are_subtracted_by_share() -> None:
     assert np.array_equal(whole.jitter_s, rest.jitter_s)
     assert np.array_equal(whole.loss_ratio, rest.loss_ratio)
     assert without.name == "analytic"
+    assert verdict_of(without, scenario) is None
     assert without.predict_batch(scenario, [routing, routing])[1] == rest

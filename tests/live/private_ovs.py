@@ -163,11 +163,6 @@ class PrivateOvs:
         """Set one end of a veth pair up or down; both ends notice."""
         self.net.run("ip", "link", "set", name, "up" if up else "down")
 
-    def mods_seen(self) -> int:
-        """Flow and group modifications that all switches together received, by their own count."""
-        text = self.net.run("ovs-appctl", "-t", str(self.directory / "vs.ctl"), "coverage/show", **self._environment)
-        return sum(int(line.rsplit(":", 1)[1]) for line in text.splitlines() if line.startswith("ofproto_flow_mod"))
-
     def close(self) -> None:
         """End the daemons and the namespaces."""
         for daemon in reversed(self._daemons):

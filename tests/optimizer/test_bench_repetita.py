@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import tarfile
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from optimizer import bench_commands
+from tests.benchmarks import unpack_zoo
 from topology_sync.errors import InputError
 
 GRAPH = """NODES 3
@@ -175,28 +175,9 @@ def test_scale_writes_results_once_and_draws_them(tmp_path: Path) -> None:
     assert (tmp_path / "p.svg").read_text().startswith("<?xml")
 
 
-def benchmarks() -> Path:
-    given = os.environ.get("ROUTEWRIGHT_BENCHMARKS")
-    folder = Path(given) if given else Path(__file__).parents[3] / "shared/benchmarks"
-    if not (folder / "repetita.tar.xz").is_file():
-        pytest.skip("the REPETITA instances are not here; ROUTEWRIGHT_BENCHMARKS names their folder")
-    return folder
-
-
 def test_public_optima_are_reproduced(tmp_path: Path) -> None:
-    folder = benchmarks()
     names = ("Abilene", "Geant2012", "Janetlense", "Ntt", "Interoute")
-    prefix = "repetita/2016TopologyZooUCL_unary"
-    members = {f"{prefix}/{name}{end}" for name in names for end in (".graph", ".0000.demands")}
-    with tarfile.open(folder / "repetita.tar.xz") as archive:
-        for member in archive:
-            if member.name in members:
-                archive.extract(member, tmp_path, filter="data")
-                members.discard(member.name)
-            if not members:
-                break
-    with (folder / "reference_unary_TM0000.csv").open() as file:
-        optimum = {row["topology"]: float(row["lp_opt_mlu"]) for row in csv.DictReader(file)}
+    optimum = unpack_zoo(names, tmp_path)
     entries = json.loads(call("repetita", tmp_path, "--json").stdout)["instances"]
     assert {entry["name"] for entry in entries} == set(names)
     for entry in entries:

@@ -105,6 +105,7 @@ def test_both_objectives_count_broken_promises_alike(file: Path) -> None:
     ]
     assert counts[0]["sla"]["violated_before"] == counts[1]["sla"]["violated_before"]
     assert {answer["predictor"] for answer in counts} == {"gnn"}
+    assert all(set(answer["validity"]) == {"before", "after"} for answer in counts)  # does the model know them?
 
 
 def test_goals_that_cannot_be_met_exit_with_one(file: Path, tmp_path: Path, hotspot_scenario: Scenario) -> None:

@@ -1,7 +1,6 @@
 """Deciding from the past: never from the future, within the re-routing budget, and better than the last optimum."""
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +18,11 @@ from optimizer.moving_traffic.outlook import outlook, recency_weights
 from optimizer.moving_traffic.recorded_series import read_series
 from optimizer.moving_traffic.replay import LastOptimum, OnlineController, replay
 from optimizer.moving_traffic.tunnels import TunnelSet, rerouted_ratio
+from tests.benchmarks import BENCHMARKS
 from topology_sync.errors import InputError, ScenarioError
 from topology_sync.topology import Link, Topology
 from topology_sync.values import FloatArray
 
-BENCHMARKS = Path(os.environ.get("ROUTEWRIGHT_BENCHMARKS", Path(__file__).parents[3] / "shared" / "benchmarks"))
 GEANT = BENCHMARKS / "geant"
 
 
@@ -118,7 +117,7 @@ def test_pairs_that_burst_are_spread() -> None:
     history = [burst, *([steady] * 20)]
     optimum = np.array([minimum_utilisation(tunnels, matrix)[0] for matrix in history[-12:]])
     shares = hedged_shares(tunnels, outlook(history), optimum, None)
-    over_b = shares[tunnels.first_tunnel[1]]
+    over_b = shares[tunnels.tunnels_of_pair[0]]
     assert tunnels.utilisation(shares, burst).max() < 1.0
     assert 0 <= over_b < 0.6
 

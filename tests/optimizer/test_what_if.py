@@ -395,6 +395,16 @@ def test_the_command_answers_as_the_contract_says(file: Path) -> None:
     assert result.exit_code == (1 if data["reoptimized"]["violated"] else 0)
 
 
+def test_the_learned_model_says_which_situations_it_was_not_trained_for(file: Path) -> None:
+    growth = ("--scale-traffic", 8, "--time-limit", 0.1)
+    data = json.loads(call(file, *growth, "--json").stdout)
+    assert data["predictor"] == "gnn"
+    assert set(data["validity"]) == {"before", "after"}
+    assert data["validity"]["after"]["inside"] is False
+    assert "load of the fullest port" in data["validity"]["after"]["reasons"][0]
+    assert "after: 2 of the demands are outside training" in " ".join(call(file, *growth).stdout.split())
+
+
 def test_exit_codes_say_whether_every_goal_is_met(file: Path) -> None:
     assert call(file, "--predictor", "analytic", "--json").exit_code == 0
     assert call(file, "--predictor", "analytic", "--scale-traffic", 2.4, "--json").exit_code == 1

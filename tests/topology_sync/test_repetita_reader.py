@@ -1,12 +1,10 @@
 """REPETITA files: units, parallel links, demands that are added, refusals with their line, the public instances."""
 
-import csv
-import os
-import tarfile
 from pathlib import Path
 
 import pytest
 
+from tests.benchmarks import ZOO, unpack_zoo
 from topology_sync.errors import ScenarioError
 from topology_sync.sources import load_scenario
 
@@ -82,31 +80,12 @@ def test_a_graph_needs_its_demands(tmp_path: Path) -> None:
         load_scenario(str(tmp_path / "net.graph"))
 
 
-def benchmarks() -> Path:
-    given = os.environ.get("ROUTEWRIGHT_BENCHMARKS")
-    folder = Path(given) if given else Path(__file__).parents[3] / "shared/benchmarks"
-    if not (folder / "repetita.tar.xz").is_file():
-        pytest.skip("the REPETITA instances are not here; ROUTEWRIGHT_BENCHMARKS names their folder")
-    return folder
-
-
 def test_public_instances_are_read_whole(tmp_path: Path) -> None:
-    folder = benchmarks()
     # Interoute has 316 edges, four of them self loops, which are left out
     wanted = {"Abilene": (11, 28, 110), "Geant2012": (40, 122, 1560), "Interoute": (110, 312, 11967)}
-    prefix = "repetita/2016TopologyZooUCL_unary"
-    members = {f"{prefix}/{name}{end}" for name in wanted for end in (".graph", ".0000.demands")}
-    with tarfile.open(folder / "repetita.tar.xz") as archive:
-        for member in archive:
-            if member.name in members:
-                archive.extract(member, tmp_path, filter="data")
-                members.discard(member.name)
-            if not members:
-                break
-    with (folder / "reference_unary_TM0000.csv").open() as file:
-        optimum = {row["topology"]: float(row["lp_opt_mlu"]) for row in csv.DictReader(file)}
+    optimum = unpack_zoo(wanted, tmp_path)
     for name, (nodes, links, demands) in wanted.items():
-        graph = tmp_path / prefix / f"{name}.graph"
+        graph = tmp_path / ZOO / f"{name}.graph"
         scenario = load_scenario(str(graph), demands=graph.with_suffix(".0000.demands"))
         assert scenario.topology.node_count == nodes
         assert scenario.topology.link_count == links

@@ -9,6 +9,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from gnn_model.command_options import JsonOption
+
 DEFAULT_TOPOLOGY = "topohub:sndlib/nobel-us"
 
 Measurement = Callable[[Any, str, int, Any], dict[str, Any]]
@@ -103,7 +105,7 @@ def _command(choose: Callable[..., Measurement]) -> Callable[..., int]:
         topology: Annotated[str, typer.Option(help="Scenario source of the topology.")] = DEFAULT_TOPOLOGY,
         seed: Annotated[int, typer.Option(min=0, help="Which demands and links are meant.")] = 1,
         report: Annotated[Path | None, typer.Option(help="Write the figures (JSON) here.")] = None,
-        as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+        as_json: JsonOption = False,
         **own: Any,
     ) -> int:
         return _run(choose(**own), topology, seed, report, as_json)

@@ -30,6 +30,7 @@ def test_interrupted_or_not_the_samples_are_the_same(tiny: DatasetRecipe, tmp_pa
     generate(tmp_path / "parts", tiny, seed=5, samples=3, shard_samples=2)  # its last shard is short
     (tmp_path / "parts" / whole.shards[0].file).write_bytes(b"PAR1 torn")
     generate(tmp_path / "parts", tiny, seed=5, samples=5, shard_samples=2)
+    assert read_manifest(tmp_path / "parts") == whole  # the checksums of the files among it
     one, other = list(iterate_dataset(tmp_path / "whole")), list(iterate_dataset(tmp_path / "parts"))
     assert [sample.about["index"] for sample in one] == list(range(5))
     for left, right in zip(one, other, strict=True):
@@ -48,6 +49,13 @@ def test_done_shards_are_not_made_again(tiny: DatasetRecipe, tmp_path: Path) -> 
     generate(tmp_path, tiny, seed=1, samples=4, shard_samples=2, report=lambda manifest: made.append(manifest.done))
     assert made == [4]
     assert all(path.stat().st_mtime_ns == before.get(path.name, path.stat().st_mtime_ns) for path in tmp_path.iterdir())
+
+
+def test_what_a_worker_left_half_written_is_cleared_away(tiny: DatasetRecipe, tmp_path: Path) -> None:
+    generate(tmp_path, tiny, seed=1, samples=1)
+    (tmp_path / "part-00000.0123.partial").write_bytes(b"PAR1")
+    generate(tmp_path, tiny, seed=1, samples=1)
+    assert {path.name for path in tmp_path.iterdir()} == {"manifest.json", "part-00000.parquet"}
 
 
 def test_labels_are_the_simulators(tiny: DatasetRecipe, tmp_path: Path) -> None:
@@ -143,7 +151,7 @@ def test_a_manifest_leads_to_no_other_folder(tiny: DatasetRecipe, tmp_path: Path
 
 def test_missing_libraries_are_named(tiny: DatasetRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UnavailableError, match="install ray"):
+    with pytest.raises(UnavailableError, match=r"install routewright\[ray\]"):
         generate(tmp_path / "ray", tiny, seed=1, samples=1, backend="ray")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(UnavailableError, match="pyarrow"):
