@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from gnn_model.analytic import AnalyticPredictor
 from gnn_model.predictor import Predictor
 from optimizer import what_if_commands
-from optimizer.failure_benchmark import failures, promised_scenario, summary
+from optimizer.failure_benchmark import WatchedPredictor, failures, promised_scenario, summary
 from optimizer.local_search import SearchLimits
 from optimizer.what_if import Changes, changed_network, fallback_of, repaired_routing
 from optimizer.what_if_answer import answer_json, answer_question, situation_before
@@ -337,6 +337,18 @@ def test_the_failure_benchmark_measures_time_and_success() -> None:
         assert (row["met_s"] is not None) == (row["violated_reoptimized"] == 0)
     figures = summary(rows)
     assert figures["count"] == figures["hurt"] + figures["kept_anyway"] == 3
+
+
+def test_a_first_plan_is_one_over_working_links() -> None:
+    scenario = square()
+    used = int(scenario.routing.flat.hop_link[0])
+    hopeful = replace(scenario, sla=())
+    on_time = WatchedPredictor(ANALYTIC, hopeful, frozenset())
+    on_time.predict(hopeful)
+    assert on_time.met_at is not None
+    failed = WatchedPredictor(ANALYTIC, hopeful, frozenset({used}))
+    failed.predict(hopeful)
+    assert failed.met_at is None
 
 
 def promised_scenario_fast() -> Scenario:
