@@ -11,12 +11,14 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Annotated, NoReturn
 
 import typer
 
+from deploy.help_texts import put_plainly
 from topology_sync.errors import InputError, RoutewrightError
 
 COMMAND_MODULES = (
@@ -44,6 +46,7 @@ COMMAND_MODULES = (
 They import what is heavy inside their functions.
 """
 
+HELP_OPTIONS = ["-h", "--help"]
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -57,7 +60,7 @@ def application() -> typer.Typer:
         help="Keeps the promised delay, jitter and loss in an OpenFlow network by re-routing it, safely and explained.",
         add_completion=False,
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={"help_option_names": HELP_OPTIONS},
     )
     app.callback()(_top)
     bench = typer.Typer(help="Side-by-side figures, each reproducible (live ones need root).", no_args_is_help=True)
@@ -102,6 +105,7 @@ def _exists(module: str) -> bool:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command line and return its exit code; a command's integer result is its exit code."""
     command = typer.main.get_command(application())
+    put_plainly(command, HELP_OPTIONS)
     try:
         result = command.main(
             None if arguments is None else list(arguments), prog_name="routewright", standalone_mode=False
@@ -142,6 +146,8 @@ def _discard_output() -> None:
 def _usage(error: Exception) -> str:
     """What is wrong with the command line, and where it is explained."""
     message = str(error.format_message()).rstrip(".")  # type: ignore[attr-defined]
+    message = re.sub(r"Value error, |, unable to parse string as an? \w+", "", message)
+    message = message.replace("Input should be", "it should be")
     context = getattr(error, "ctx", None)
     path = getattr(context, "command_path", None) or "routewright"
     return f"{message}; see {path} --help"

@@ -39,5 +39,5 @@ def check_config(
             for entry in configuration.classes
         )
         typer.echo(
-            f"{file}: good; mode {configuration.mode}, {len(configuration.classes)} classes, {promised} with promises"
+            f"{file}: good; mode {configuration.mode}, classes {len(configuration.classes)}, with promises {promised}"
         )

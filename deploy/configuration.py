@@ -38,7 +38,8 @@ def read_configuration(path: Path) -> Configuration:
 def configuration_from_data(data: object, directory: Path = Path()) -> Configuration:
     """The configuration in plain data; relative paths are meant from ``directory``.  Raises ConfigurationError."""
     if not isinstance(data, dict):
-        raise ConfigurationError("the whole", f"is {shown(data)}", "give keys and values, version: 1 first")
+        what = "is empty" if data is None else f"is {shown(data)}"
+        raise ConfigurationError("the whole", what, "give keys and values, version: 1 first")
     try:
         configuration = Configuration.model_validate(data)
     except ValidationError as error:
@@ -67,7 +68,8 @@ def _first_error(error: ValidationError) -> ConfigurationError:
         return ConfigurationError(place, "unknown key", suggestion(str(location[-1]), known) + more)
     if first["type"] == "missing":
         return ConfigurationError(place, "is missing", f"add it{more}")
-    message = str(first["msg"]).removeprefix("Value error, ").replace("Input should", "it should")
+    message = str(first["msg"]).removeprefix("Value error, ").partition(" after validation")[0]
+    message = re.sub(r"^(Input|List|Dictionary|String) should", "it should", message)
     if location and location[-1] == "[key]":
         return ConfigurationError(_place(location[:-1]), "is no fit name", message + more)
     return ConfigurationError(place, f"is {shown(first['input'])}", message + more)

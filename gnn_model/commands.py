@@ -81,7 +81,7 @@ def simulate(
     relative_error: Annotated[
         float, typer.Option(help="Relative standard error wanted of the mean delay of 90 % of the demands.")
     ] = 0.01,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same packets.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same packets.")] = 1,
     max_hops: Annotated[
         int, typer.Option(help="Cap on packet-hops (5 to 10 million take a second); then what is known is printed.")
     ] = 200_000_000,
@@ -165,12 +165,16 @@ def _print(
         return
     from rich.console import Console
 
-    from gnn_model.prediction_table import prediction_table
+    from gnn_model.prediction_table import idle_goals, link_table, prediction_table
 
     title = f"{question.name}: {predictor}, {seconds:.3g} s"
     if run is not None:
         reached = "reached" if run["relative_error_reached"] else "not reached within the cap"
         title += f", {run['packet_hops']:,} packet-hops, error of {run['relative_error']:.2g} {reached}"
-    Console().print(prediction_table(question, prediction, title, rse))
+    console = Console()
+    console.print(prediction_table(question, prediction, title, rse))
+    console.print(link_table(question, prediction))
+    if idle := idle_goals(question):
+        typer.echo(idle)
     if verdict is not None and verdict.text:
         typer.echo(verdict.text)

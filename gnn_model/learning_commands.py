@@ -132,7 +132,7 @@ def train_command(
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the configuration's.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the configuration's.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each process.")] = 1,
-    tensorboard: Annotated[bool, typer.Option(help="Write events for TensorBoard into OUT.")] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write events for TensorBoard into OUT.")] = False,
     rate: RateOption = RateName.MEASURED,
     as_json: JsonOption = False,
 ) -> None:

@@ -1,10 +1,11 @@
-"""A prediction as a table for people: the demands furthest beyond their goals first."""
+"""A prediction as tables for people: the demands furthest beyond their goals first, and the fullest links."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
+from rich.markup import escape
 from rich.table import Table
 
 from gnn_model.predictor import Prediction
@@ -13,6 +14,7 @@ from topology_sync.scenario_json import demand_keys
 from topology_sync.values import FloatArray
 
 ROWS_SHOWN = 20
+LINKS_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,31 @@ def prediction_table(
         cells.append(f"{prediction.loss_ratio[demand] * 100:.4f}")
         if rse is not None:
             cells.append(f"{rse[demand] * 100:.2f}")
-        table.add_row(*keys[demand], *cells, marks[demand].text)
+        table.add_row(*map(escape, keys[demand]), *cells, marks[demand].text)
+    return table
+
+
+def idle_goals(scenario: Scenario) -> str:
+    """A line on goals that promise nothing to anybody, most likely by a slip in the name of the class; else empty."""
+    used = {key[2] for key in demand_keys(scenario.topology, scenario.traffic)}
+    idle = [goal.traffic_class for goal in scenario.sla if goal.traffic_class not in used]
+    return f"No demand is of the class {' or '.join(map(repr, idle))}, which has goals." if idle else ""
+
+
+def link_table(scenario: Scenario, prediction: Prediction, rows: int = LINKS_SHOWN) -> Table:
+    """The ``rows`` fullest links."""
+    topology, load = scenario.topology, prediction.link_utilisation_ratio
+    table = Table(caption=f"{min(rows, topology.link_count)} of {topology.link_count} links, fullest first")
+    for name in ("link", "capacity Mbit/s", "carried %", "loss %"):
+        table.add_column(name, justify="left" if name == "link" else "right")
+    for link in sorted(range(topology.link_count), key=lambda link: -_finite(float(load[link])))[:rows]:
+        ends = (topology.node_names[int(end[link])] for end in (topology.link_source, topology.link_target))
+        table.add_row(
+            escape(" -> ".join(ends)),
+            f"{topology.capacity_bps[link] / 1e6:,.6g}",
+            f"{load[link] * 100:.1f}",
+            f"{prediction.link_loss_ratio[link] * 100:.4f}",
+        )
     return table
 
 

@@ -38,9 +38,9 @@ def register_bench(group: typer.Typer) -> None:
 def candidates(
     nodes: Annotated[int, typer.Option(help="50, 100, 200 or 300.")] = 50,
     moves: Annotated[int, typer.Option(min=BEST, max=100_000, help="Moves of one demand each.")] = 256,
-    threads: Annotated[int, typer.Option(min=1, max=256)] = 2,
+    threads: Annotated[int, typer.Option(min=1, max=256, help="Threads to compute with.")] = 2,
     load: Annotated[float, typer.Option(min=0.05, max=5.0, help="Of the fullest link.")] = 0.9,
-    seed: Annotated[int, typer.Option(min=0)] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the moves.")] = 1,
     report: Annotated[Path | None, typer.Option(help="Write the figures (JSON) here.")] = None,
     as_json: JsonOption = False,
 ) -> None:

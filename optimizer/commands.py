@@ -91,12 +91,16 @@ def _call(method: str, api: str, path: str, token_file: Path | None) -> Any:
         try:
             headers["authorization"] = f"Bearer {token_file.read_text().strip()}"
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError("--token-file", f"{token_file} cannot be read ({error})", "name a readable file") from None
+            problem = f"{token_file} cannot be read ({getattr(error, 'strerror', None) or 'no text'})"
+            raise InputError("--token-file", problem, "name a readable file") from None
     try:
         answer = httpx.request(method, api.rstrip("/") + path, headers=headers, timeout=API_TIMEOUT_S, trust_env=False)
         data = answer.json()
     except (httpx.InvalidURL, httpx.UnsupportedProtocol):
         raise InputError("--api", f"'{api}' is no address", f"give one like {DEFAULT_API}") from None
+    except httpx.ConnectError as error:
+        remedy = "start it with `routewright run --config FILE`, or say with --api where it listens"
+        raise UnavailableError(f"optimizer {api} does not answer ({error}); {remedy}") from None
     except (httpx.HTTPError, ValueError) as error:
         raise UnavailableError(f"optimizer {api} does not answer: {error}") from None
     if not isinstance(data, dict):
@@ -129,7 +133,9 @@ def _show_status(data: dict[str, Any]) -> None:
         console.print(f"[red]{data['controller']['problem']}[/]")
     if not data["predictor"]["up"]:
         console.print(f"[red]{data['predictor']['problem']}[/]")
-    if network:
+    if network and not network["nodes"]:
+        console.print("no switch has connected yet; point switches at the address of southbound.listen")
+    elif network:
         console.print(
             f"{network['nodes']} nodes, {network['links']} links, {len(network['links_down'])} down, "
             f"fullest link {_percent(network['max_utilisation'])}, routing version {network['routing_version']}"
@@ -150,7 +156,7 @@ def _show_status(data: dict[str, Any]) -> None:
             _percent(worst["loss_ratio"]),
             _percent(goal["loss_ratio"]),
             f"{entry['violated_demands']} of {entry['demands']}",
-            "[green]yes[/]" if entry["met"] else "[red]no[/]",
+            "-" if not entry["demands"] else "[green]yes[/]" if entry["met"] else "[red]no[/]",
         )
     console.print(table)
     for entry in data["sla"]["demands"]:
@@ -170,20 +176,26 @@ def _show_history(decisions: list[dict[str, Any]]) -> None:
     from datetime import datetime
 
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table("id", "time", "trigger", "status", "changed", "predicted violation", "max utilisation", "reason")
+    if not decisions:
+        Console().print("no decisions yet")
+        return
+    # two lines a decision, so that the reason has room on a terminal of 100 characters
+    table = Table("id", "time", "why, what became of it")
+    table.add_column("predicted", no_wrap=True)
+    table.add_column("reason", overflow="fold")
     for entry in decisions:
         before, after = entry["predicted"]["before"], entry["predicted"]["after"]
+        violation = f"{before['violation'] or 0:.2f} -> {after['violation'] or 0:.2f}"
+        fullest = f"{before['max_utilisation'] or 0:.0%} -> {after['max_utilisation'] or 0:.0%}"
         table.add_row(
             str(entry["id"]),
-            datetime.fromtimestamp(entry["time_s"]).isoformat(" ", "seconds"),
-            entry["trigger"],
-            entry["status"],
-            _changes(entry),
-            f"{before['violation'] or 0:.2f} -> {after['violation'] or 0:.2f}",
-            f"{before['max_utilisation'] or 0:.2f} -> {after['max_utilisation'] or 0:.2f}",
-            entry["reason"],
+            datetime.fromtimestamp(entry["time_s"]).isoformat("\n", "seconds"),
+            f"{entry['trigger']}\n[bold]{entry['status']}[/], {_changes(entry)}",
+            f"violation {violation}\nfullest link {fullest}",
+            escape(entry["reason"]),
         )
     Console().print(table)
 
@@ -195,6 +207,7 @@ def _changes(entry: dict[str, Any]) -> str:
 
 def _show_decision(data: dict[str, Any]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
@@ -206,18 +219,21 @@ def _show_decision(data: dict[str, Any]) -> None:
         for when, rows in queues.items():
             for row in rows:
                 console.print(f"  queues {when:6} {_queues(row)}")
-    table = Table("demand", "class", "predicted before", "predicted after", "measured after", "path")
+    table = Table("demand", "class", title="99th percentiles of delay of the demands that move")
+    for column in ("predicted\nbefore", "predicted\nafter", "measured\nafter"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("new path", overflow="fold")
     routes = {(r["source"], r["target"], r["class"]): r for r in data["plan"]["routes"]}
     for row in data["demands"]:
         route = routes.get((row["source"], row["target"], row["class"]))
         if route is None:
             continue
         table.add_row(
-            f"{row['source']}-{row['target']}",
-            row["class"],
+            escape(f"{row['source']} -> {row['target']}"),
+            escape(row["class"]),
             _milliseconds(row["predicted_before"]["delay_p99_s"]),
             _milliseconds(row["predicted_after"]["delay_p99_s"]),
             _milliseconds(row.get("measured_after", {}).get("delay_p99_s")),
-            " | ".join("-".join(path["nodes"]) for path in route["paths"]),
+            escape(" | ".join(" > ".join(path["nodes"]) for path in route["paths"])),
         )
     console.print(table)

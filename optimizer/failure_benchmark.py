@@ -119,7 +119,7 @@ def failures(
     before = situation_before(scenario, predictor)
     names = scenario.topology.node_names
     for number, cable in enumerate(all_cables(scenario.topology)[:first]):
-        watched = _Watched(predictor, scenario)
+        watched = WatchedPredictor(predictor, scenario, frozenset(cable))
         began = time.perf_counter()
         answer = answer_question(
             before,
@@ -150,15 +150,16 @@ def failures(
         }
 
 
-class _Watched:
-    """The predictor, and when it first judged a routing that keeps every promise."""
+class WatchedPredictor:
+    """The predictor, and when it first judged a routing over working links that keeps every promise (``met_at``)."""
 
-    def __init__(self, predictor: Predictor, scenario: Scenario) -> None:
+    def __init__(self, predictor: Predictor, scenario: Scenario, failed_links: frozenset[int]) -> None:
         from optimizer.goals import class_goals, goal_table
 
         self.name = predictor.name
         self.met_at: float | None = None
         self._predictor = predictor
+        self._failed = list(failed_links)
         self._table = goal_table(scenario.traffic, class_goals(scenario.sla))
 
     def predict(self, scenario: Scenario) -> Any:
@@ -170,7 +171,11 @@ class _Watched:
         from optimizer.goals import predicted_violation
 
         predictions = self._predictor.predict_batch(scenario, candidates)
-        if self.met_at is None and any(predicted_violation(found, self._table) <= 0 for found in predictions):
+        if self.met_at is None and any(
+            predicted_violation(found, self._table) <= 0
+            and not np.isin(self._failed, candidate.flat.hop_link).any()  # where the search came from
+            for found, candidate in zip(predictions, candidates, strict=True)
+        ):
             self.met_at = time.perf_counter()
         return predictions
 

@@ -19,10 +19,10 @@ from optimizer.candidates import CandidatePaths
 from optimizer.displaced import cut_off, demands_over
 from optimizer.goals import CERTAIN, GoalTable, Score, predicted_violation
 from optimizer.lowering import lower_maximum
-from optimizer.mending import mend, mend_again
+from optimizer.mending import mend, mend_again, mend_roughly
 from optimizer.search_limits import SearchLimits
 from optimizer.search_opening import open_balanced, repair
-from optimizer.search_state import SMALLEST_GAIN, SearchState
+from optimizer.search_state import SMALLEST_GAIN, SearchState, Standing
 from optimizer.taking_back import take_back
 from optimizer.weighing import Weighing
 from optimizer.weight_steps import Schedulers, changed_nodes, weight_changes
@@ -32,6 +32,7 @@ from topology_sync.scenario import Scenario
 __all__ = ["SearchLimits", "SearchResult", "improved", "search"]
 
 OPENED_WELL = 0.5  # an opening that leaves less of the violation shows that paths are what is wrong
+WHOLE_GOAL = 1.0  # of violation: one missed for certain
 PRUNE_TIME_SHARE = 0.15
 LOWERING_TIME_SHARE = 0.1
 
@@ -118,17 +119,41 @@ def _improve(state: SearchState, weighing: Weighing, may_open: bool) -> None:
     if limits.max_changes is not None:
         weighing.weigh(deadline)  # one change for the whole network, before all are spent on paths
     present = state.violation
-    if limits.from_balanced and state.violation > 0 and may_open:
-        open_balanced(state)
+    ran = _run_and_open(state, limits.from_balanced and may_open, deadline)
     if state.violation > OPENED_WELL * present:
         weighing.weigh(deadline)  # where other paths help little at once, weights may be what is wrong
     mend(state, weighing, deadline)
+    if ran.violation < state.violation - WHOLE_GOAL:
+        state.stand_on(ran)
     mend_again(state, weighing, state.began + limits.time_s * (1.0 - PRUNE_TIME_SHARE - LOWERING_TIME_SHARE))
     lower_maximum(state, deadline)
     take_back(state)
     if limits.max_changes is not None and state.violation > 0:
         mend(state, weighing, deadline)  # changes taken back may now be spent better
     weighing.take_back()
+
+
+def _run_and_open(state: SearchState, opens: bool, deadline: float) -> Standing:
+    """Runs of moves; where they leave anything, the opening and runs from there, wherever less is broken.
+
+    Where runs do not know the queues, they only may finish the work: else the search goes on as if there had been
+    none, and where they led to is returned to be compared with what comes of it.
+    """
+    began = state.standing
+    mend_roughly(state, deadline)
+    ran = state.standing
+    if not state.worth_mending:
+        return ran
+    if opens or not state.rough.know_queues:
+        state.stand_on(began)
+    if opens:
+        open_balanced(state)
+    if state.rough.know_queues:
+        if opens:
+            mend_roughly(state, deadline)
+        if ran.violation < state.violation:
+            state.stand_on(ran)
+    return ran
 
 
 def improved(table: GoalTable, before: Prediction, start_score: Score, after: Prediction, score: Score) -> bool:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from optimizer.goals import predicted_violation
 from optimizer.promise_prices import PromisePrices
+from optimizer.rough_runs import LONGEST
 from optimizer.screening import Move
 from optimizer.search_state import ESTIMATED_PER_STEP, GREEDY_DEPTH, SMALLEST_GAIN, SearchState
 from optimizer.weighing import Weighing
@@ -16,6 +18,8 @@ from topology_sync.values import FloatArray
 
 JUDGED_PER_STEP = 6
 CONFIRMED_PER_STEP = 2
+SHORTER = 4  # times: so much less of a run is tried where the predictor does not confirm it all
+TRUSTED = 0.7  # of what a run foresaw has come: no need to see whether fewer of its moves are better
 TOGETHER = (2, 4, 8)  # so many moves at once are predicted too
 PRICED = 0.5  # of the demands that are laid anew take the path of least price
 UNSETTLED = 4  # demands that are laid anew, at most
@@ -24,12 +28,56 @@ ACCEPTED_LOSS = 1.02  # of the least violation: from no worse than this the sear
 
 def mend(state: SearchState, weighing: Weighing, deadline: float) -> None:
     """Best-improvement descent on the violation score; where single moves fail, a few steps deep."""
+    rest, pause = 0, 1  # steps until the next run, which is put off longer each time that runs bring nothing
     while state.worth_mending and state.judging.has_time(deadline):
+        if rest <= 0 and state.rough.know_queues:
+            if _follow_rough(state, deadline):
+                pause = 1
+                continue
+            rest, pause = pause, 2 * pause
+        rest -= 1
         moves = state.source.off(state.links_that_hurt(), state.routing, deadline)
         if moves and (_judge_single(state, moves, deadline) or _judge_sequence(state, deadline)):
             continue
         if not weighing.mend(deadline):
             return
+
+
+def mend_roughly(state: SearchState, deadline: float) -> None:
+    """Only as far as the rough figures lead: in the time of a few predictions, whatever the queues."""
+    while state.worth_mending and state.judging.has_time(deadline) and _follow_rough(state, deadline):
+        continue
+
+
+def _follow_rough(state: SearchState, deadline: float) -> bool:
+    """Many moves by the rough figures, as many of them as the predictor finds best; False where it confirms none."""
+    if state.limits.max_changes is not None:
+        return False
+    movable = np.ones(state.scenario.traffic.demand_count, dtype=np.bool_)
+    movable[[demand for demand in state.limits.frozen if not state.may_move(demand)]] = False
+    rough = state.rough
+    moves = rough.moves(movable, lambda: state.judging.has_time(deadline))
+    enough = state.violation - TRUSTED * (state.violation - rough.foreseen)
+    best, least, count = None, state.violation * (1 - state.least_gain), len(moves)
+    while count and state.judging.has_time(deadline):
+        routing = state.routing.with_changes({move.demand: move.paths for move in moves[:count]})
+        prediction = state.judging.predict([routing])[0]
+        violation = predicted_violation(prediction, state.table)
+        if violation < least:
+            best, least = (routing, prediction), violation
+            rough.reach = min(2 * count, LONGEST)
+        elif best is not None:
+            break
+        else:
+            rough.reach = max(count // SHORTER, 1)
+        if violation <= enough:
+            break
+        count //= SHORTER
+    if best is None:
+        return False
+    state.restore(best[0])
+    state.take(*best)
+    return True
 
 
 def mend_again(state: SearchState, weighing: Weighing, deadline: float) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gnn_model.command_options import JsonOption, LoopPredictor
+from gnn_model.commands import DemandsOption, ScenarioArgument
 from gnn_model.service.options import (
     AddressOption,
     TlsCaOption,
@@ -53,7 +54,7 @@ def register(app: typer.Typer) -> None:
 
 
 def optimize(
-    scenario: Annotated[str, typer.Argument(help="Scenario file or source, e.g. topohub:sndlib/nobel-us.")],
+    scenario: ScenarioArgument,
     objective: Annotated[
         Objective | None, typer.Option(help="What to minimise; without it: the SLA where the scenario has one.")
     ] = None,
@@ -84,7 +85,7 @@ def optimize(
     queue_weights: Annotated[
         bool, typer.Option("--queue-weights", help="Change the weights of weighted queues too (sla).")
     ] = False,
-    demands: Annotated[Path | None, typer.Option(help="Demands file of a REPETITA graph.")] = None,
+    demands: DemandsOption = None,
     out: Annotated[Path | None, typer.Option(help="Write the plan to this file.")] = None,
     as_json: JsonOption = False,
 ) -> None:

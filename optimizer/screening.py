@@ -67,6 +67,30 @@ class LoadScreen:
         self.load_bps = self.scenario.traffic.rate_bps @ self.share
 
     @property
+    def packet_bits(self) -> float:
+        """Mean size of the packets of all traffic."""
+        return self._packet_bits
+
+    @property
+    def waiting_factor(self) -> float:
+        """By what the wait is longer than with exponential packet sizes: E[s^2] / (2 E[s]^2)."""
+        return self._waiting_factor
+
+    @property
+    def longest_s(self) -> FloatArray:
+        """Time at a link whose queue is full, sent and arrived, [links]."""
+        topology = self.scenario.topology
+        result: FloatArray = (topology.queue_packets + 2.0) * self._packet_bits / topology.capacity_bps
+        return result + topology.delay_s
+
+    @property
+    def offset(self) -> FloatArray:
+        """What the predictor says beyond the rough figures at the routing last calibrated, [3, demands]."""
+        result = np.zeros((3, len(self.share)))
+        result[:, self.judged] = self._offset
+        return result
+
+    @property
     def judged_share(self) -> FloatArray:
         """``share`` of the demands that are promised something; not to be written to, since it may be no copy."""
         return self.share if len(self.judged) == len(self.share) else self.share[self.judged]
@@ -170,7 +194,7 @@ class LoadScreen:
         """Mean delay, its variance, longest delay and -ln(1 - loss), all like ``utilisation``; ``link`` as above."""
         topology = self.scenario.topology
         time, loss = self.waiting(utilisation, link)
-        longest = (topology.queue_packets + 2.0) * self._packet_bits / topology.capacity_bps + topology.delay_s
+        longest = self.longest_s
         return (
             time + (topology.delay_s if link is None else topology.delay_s[link]),
             time * time,

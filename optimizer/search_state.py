@@ -18,6 +18,7 @@ from optimizer.candidates import CandidatePaths
 from optimizer.goals import GoalTable, experienced_values, predicted_severity, predicted_violation
 from optimizer.move_generation import MoveSource
 from optimizer.move_judging import MoveJudging
+from optimizer.rough_runs import RoughRuns
 from optimizer.screening import LoadScreen, Move
 from optimizer.search_limits import Changes, SearchLimits
 from optimizer.weight_steps import Schedulers
@@ -64,6 +65,7 @@ class SearchState:
     changes: Changes = field(init=False)
     screen: LoadScreen = field(init=False)
     source: MoveSource = field(init=False)
+    rough: RoughRuns = field(init=False)
     judging: MoveJudging = field(init=False)
     routing: Routing = field(init=False)
     prediction: Prediction = field(init=False)
@@ -82,6 +84,7 @@ class SearchState:
     def _look_at(self, scenario: Scenario) -> None:
         self.screen = LoadScreen(scenario.with_routing(self.routing), self.table)
         self.source = MoveSource(scenario, self.screen, self.candidates, self.random, self.may_move)
+        self.rough = RoughRuns(self.screen, self.candidates.usable)
         self.judging = MoveJudging(scenario, self.table, self.predictor, self.limits.stop)
 
     def drop_traffic(self, demands: Collection[int]) -> None:

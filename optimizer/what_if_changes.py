@@ -47,7 +47,7 @@ def read_changes(scenario: Scenario, written: WrittenChanges) -> Changes:
     capacity: dict[int, float] = {}
     for text in written.set_capacity:
         links, value = text.rpartition("=")[::2]
-        bps = _number(value, "--set-capacity", MAX_RATE_BPS, " as A:B=BPS")
+        bps = _number(value, "--set-capacity", MAX_RATE_BPS, ", as A:B=BPS, such as 10G or 2.5e9")
         capacity.update(dict.fromkeys(link_ids(topology, links, "--set-capacity"), bps))
     return Changes(
         failed_links=_links(topology, written.fail_links, "--fail-link"),
@@ -126,9 +126,24 @@ def _pair(topology: Topology, text: str, option: str) -> tuple[int, int]:
             pair = index[ends[0]], index[ends[1]]
             if pair in topology.links_between or pair[::-1] in topology.links_between:
                 return pair
-            raise InputError(option, f"there is no link between {shown(ends[0])} and {shown(ends[1])}", "")
-    ends = text[: cuts[0]], text[cuts[0] + 1 :]
-    raise _unknown(option, "node", next(end for end in ends if end not in index), topology.node_names)
+            problem = f"there is no link between {shown(ends[0])} and {shown(ends[1])}"
+            raise InputError(option, problem, _neighbours(topology, pair[0]))
+    raise _unknown_end(topology, text, option)
+
+
+def _neighbours(topology: Topology, node: int) -> str:
+    """To what a node has links, as a remedy."""
+    names, pairs = topology.node_names, topology.links_between
+    known = sorted({names[b if a == node else a] for a, b in pairs if node in (a, b)})
+    what = f"links to {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}" if known else "no links"
+    return f"{names[node]} has {what}"
+
+
+def _unknown_end(topology: Topology, text: str, option: str) -> InputError:
+    """Of ``A:B``, of which one is no node."""
+    source, _, target = text.partition(":")
+    name = source if source not in topology.node_index else target
+    return _unknown(option, "node", name, topology.node_names)
 
 
 def _links(topology: Topology, texts: Iterable[str], option: str) -> frozenset[int]:
@@ -146,8 +161,8 @@ def _new_links(topology: Topology, text: str) -> tuple[Link, Link]:
     option = "--add-link"
     ends, _, value = text.rpartition("=")
     rate, comma, delay = value.partition(",")
-    capacity = _number(rate, option, MAX_RATE_BPS, " as A:B=BPS[,DELAY_S]")
-    delay_s = _number(delay, option, 1e3, " for the delay in seconds", zero=True) if comma else 0.0
+    capacity = _number(rate, option, MAX_RATE_BPS, ", as A:B=BPS[,DELAY_S], such as 10G or 2.5e9")
+    delay_s = _number(delay, option, 1e3, ", for the delay in seconds", zero=True) if comma else 0.0
     for cut in (position for position, letter in enumerate(ends) if letter == ":"):
         source, target = ends[:cut], ends[cut + 1 :]
         if source in topology.node_index and target in topology.node_index and source != target:
@@ -156,6 +171,9 @@ def _new_links(topology: Topology, text: str) -> tuple[Link, Link]:
                 Link(source, target, capacity, delay_s, queue),
                 Link(target, source, capacity, delay_s, queue),
             )
+    source, _, target = ends.partition(":")
+    if target and source != target:
+        raise _unknown_end(topology, ends, option)
     raise InputError(option, f"{shown(text)} does not name two different nodes", "write A:B=BPS")
 
 
@@ -176,7 +194,11 @@ def _number(text: str, option: str, high: float, form: str = "", zero: bool = Fa
     except ValueError:
         value = -1.0
     if not (0 <= value <= high if zero else 0 < value <= high):
-        raise InputError(option, f"{shown(text)} is no usable number", f"give one above 0{form}")
+        raise InputError(
+            option,
+            f"{shown(text)} is no usable number",
+            f"give one {'of 0 or more' if zero else 'above 0'}, up to {high:g}{form}",
+        )
     return value
 
 

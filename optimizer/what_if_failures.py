@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gnn_model.figure_files import save_figure
 from gnn_model.predictor import Predictor
+from gnn_model.worker_processes import worker_processes
 from optimizer.local_search import SearchLimits
 from optimizer.what_if import Changes, FallbackKind
 from optimizer.what_if_answer import Situation, answer_question, situation_before, situation_json
 from optimizer.what_if_changes import all_cables
+from topology_sync.errors import UnavailableError
 from topology_sync.scenario import Scenario
 
 MakePredictor = Callable[[], tuple[Predictor, Predictor]]
@@ -93,10 +94,13 @@ def failure_rows(
         worker = _Worker.of(question)
         yield from map(worker.row, cables)
         return
-    # spawn: a forked process would inherit torch's threads in an unknown state
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(processes, len(cables)), context, _prepare, (question,)) as pool:
-        yield from pool.map(_row, cables)
+    try:
+        with worker_processes(min(processes, len(cables)), _prepare, (question,)) as pool:
+            for row in [pool.submit(_row, cable) for cable in cables]:
+                yield row.result()
+    except BrokenProcessPool:
+        problem = "a worker process ended without a word (killed, or out of memory)"
+        raise UnavailableError(f"{problem}; try fewer --processes") from None
 
 
 def survival(rows: Sequence[dict[str, Any]]) -> dict[str, int]:
@@ -142,6 +146,7 @@ def draw_survival(rows: Sequence[dict[str, Any]], title: str, file: Path) -> Non
         axes.set_ylabel(label)
         axes.grid(axis="y", alpha=0.3)
     lower.axhline(1.0, color="tab:red", lw=0.8, ls="--")
+    upper.set_ylim(0, max(upper.get_ylim()[1], 1.0))  # also where nobody misses a goal
     upper.legend(frameon=False)
     upper.set_title(title)
     lower.set_xticks(list(place), ["-".join(row["link"]) for row in rows], rotation=90, fontsize=7)

@@ -7,13 +7,14 @@ from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
 def show_answer(data: dict[str, Any], rows: int) -> None:
     """Print the answer of one question."""
     console = Console()
-    console.print(f"[bold]{data['scenario']}[/], predicted by {data['predictor']}, {data['seconds']:.2f} s")
+    console.print(f"[bold]{escape(data['scenario'])}[/], predicted by {data['predictor']}, {data['seconds']:.2f} s")
     for entry in data["changes"]:
         console.print("  " + _change(entry))
     if not data["changes"]:
@@ -53,11 +54,11 @@ def _class_table(data: dict[str, Any], names: list[str]) -> Table:
         goal = first["sla"]
         if goal is not None:
             cells = (_milliseconds(goal["delay_s"]), _milliseconds(goal["jitter_s"]), _percent(goal["loss_ratio"]))
-            table.add_row(first["class"], "[bold]goal[/]", "", "", *cells)
+            table.add_row(escape(first["class"]), "[bold]goal[/]", "", "", *cells)
         for name in names:
             entry = data[name]["classes"][index]
             table.add_row(
-                first["class"] if goal is None and name == names[0] else "",
+                escape(first["class"]) if goal is None and name == names[0] else "",
                 name,
                 _marked(f"{entry['violated']} of {entry['demands']}", entry["violated"] > 0),
                 _marked(str(entry["cut_off"]), entry["cut_off"] > 0),
@@ -82,7 +83,7 @@ def _demand_table(demands: list[dict[str, Any]], names: list[str], rows: int) ->
             cells.append(
                 _marked(f"{_milliseconds(entry['delay_p99_s'])} {_percent(entry['loss_ratio'])}", entry["violated"])
             )
-        table.add_row(f"{row['source']}-{row['target']}", row["class"], *cells)
+        table.add_row(escape(f"{row['source']} -> {row['target']}"), escape(row["class"]), *cells)
     return table
 
 
@@ -98,8 +99,9 @@ def show_failures(data: dict[str, Any], rows: int) -> None:
     """Print the survival table."""
     console = Console()
     searched = data["reoptimized"] > 0
+    title = f"{escape(data['scenario'])}, predicted by {data['predictor']}"
     # eight columns must fit a terminal of 80 characters
-    table = Table(title=f"{data['scenario']}, predicted by {data['predictor']}", box=SIMPLE, padding=0, pad_edge=False)
+    table = Table(title=title, box=SIMPLE, padding=0, pad_edge=False)
     table.add_column("link that fails", no_wrap=True)
     for column in ("missed", "cut", "fullest", "detours"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -109,7 +111,7 @@ def show_failures(data: dict[str, Any], rows: int) -> None:
     worst = sorted(data["links"], key=lambda row: (-row["violated"], -row["max_utilisation"]))
     for row in worst[:rows]:
         cells = [
-            "-".join(row["link"]),
+            escape(":".join(row["link"])),
             _marked(str(row["violated"]), row["violated"] > 0),
             _marked(str(row["cut_off"]), row["cut_off"] > 0),
             _marked(_percent(row["max_utilisation"]), row["max_utilisation"] > 1),
@@ -129,6 +131,8 @@ def show_failures(data: dict[str, Any], rows: int) -> None:
     text = f"{data['survived']} of {data['failures']} failures leave {what}"
     if searched:
         text += f", {data['survived_reoptimized']} with a new routing"
+    if len(worst) > rows:
+        console.print(f"{rows} of {len(worst)} failures, worst first; --rows {len(worst)} shows all", style="dim")
     console.print("missed, cut: demands that miss a goal, that have no way left; new: after a search", style="dim")
     console.print(f"{text}; {data['seconds']:.1f} s on {data['processes']} processes")
     _show_validity(console, data)
@@ -144,7 +148,7 @@ def show_upgrades(data: dict[str, Any]) -> None:
         table.add_column(column, justify="right")
     for row in data["upgrades"]:
         table.add_row(
-            "-".join(row["link"]),
+            escape(":".join(row["link"])),
             f"{row['capacity_bps'] / 1e6:g} Mb/s",
             _percent(row["utilisation"]),
             "-" if row["price"] is None else f"{row['price']:.3f}",
@@ -162,8 +166,8 @@ def show_upgrades(data: dict[str, Any]) -> None:
 
 
 def _change(entry: dict[str, Any]) -> str:
-    what = entry.get("node") or "-".join(entry.get("link", ())) or entry.get("class", "all traffic")
-    text = f"{entry['change']} {what}"
+    what = entry.get("node") or ":".join(entry.get("link", ())) or entry.get("class", "all traffic")
+    text = f"{entry['change']} {escape(what)}"
     if "factor" in entry:
         text += f" x {entry['factor']:g}"
     if "capacity_bps" in entry:

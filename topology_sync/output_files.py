@@ -28,6 +28,15 @@ def check_output(path: Path) -> None:
         raise _unwritable(path, error.strerror or str(error)) from error
 
 
+def check_output_folder(path: Path) -> None:
+    """Raise InputError where no files can be put into the folder ``path``, which need not be there yet."""
+    try:
+        check_output(path / "file")
+    except InputError as error:
+        problem = "is no directory" if path.exists() and not path.is_dir() else "permission denied"
+        raise InputError(str(path), f"cannot be written ({problem})", "choose another folder") from error
+
+
 @contextmanager
 def output_file(path: Path) -> Iterator[Path]:
     """A file to write, with the ending of ``path``: it becomes ``path`` when the block ends well, else it is removed.

@@ -221,7 +221,8 @@ def _sla(top: JsonObject) -> tuple[SlaGoal, ...]:
         goal = SlaGoal(
             traffic_class=item.text("class"),
             delay_s=item.optional_number("delay_s", 0, MAX_DELAY_S, above=True),
-            percentile=item.optional_number("percentile", 0, 99.9999, above=True) if item.has("percentile") else 99.0,
+            # from 1, lest 0.99 be taken for the 0.99th percentile of the one who meant the 99th
+            percentile=item.optional_number("percentile", 1, 99.9999) if item.has("percentile") else 99.0,
             jitter_s=item.optional_number("jitter_s", 0, MAX_DELAY_S, above=True),
             loss_ratio=item.optional_number("loss_ratio", 0, 1),
         )

@@ -63,9 +63,9 @@ def run(
     predictor: Annotated[LoopPredictor, typer.Option(help="Who predicts for the optimizer.")] = LoopPredictor.gnn,
     report: Annotated[Path | None, typer.Option(help="Write the report (JSON) here.")] = None,
     keep: Annotated[
-        Path | None, typer.Option(help="Keep configuration, logs and packet logs in this directory.")
+        Path | None, typer.Option(metavar="DIR", help="Keep configuration, logs and packet logs in this directory.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> int:
     """Build the network, overload or break it, let the loop repair it; exit 0 only if all promises are kept after."""
     import json
@@ -79,7 +79,7 @@ def run(
     from deploy.testbed.scenarios import KINDS
     from deploy.testbed.summary import print_summary
     from topology_sync.errors import InputError
-    from topology_sync.output_files import check_output, write_output
+    from topology_sync.output_files import check_output, check_output_folder, write_output
     from topology_sync.sources import load_scenario
 
     kind = next((known for known in KINDS if known == scenario), None)
@@ -89,6 +89,8 @@ def run(
         raise InputError("--duration", f"is {duration:g}", "give 45 to 3600 seconds")
     if report is not None:
         check_output(report)
+    if keep is not None:
+        check_output_folder(keep)
     source = load_scenario(topology)
     signal.signal(signal.SIGTERM, _interrupt)  # so that everything is taken away then too
     options = RunOptions(topology, kind, seed, duration, keep, predictor.value)

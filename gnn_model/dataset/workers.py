@@ -6,16 +6,16 @@ Either way a result is yielded as soon as it is there, in whatever order; an err
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import socket
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gnn_model.worker_processes import worker_processes
 from topology_sync.errors import UnavailableError
 
 Task = TypeVar("Task")
@@ -36,16 +36,12 @@ def on_processes(make: Callable[[Task], Result], tasks: Sequence[Task], processe
     if processes == 1 or len(tasks) < 2:
         yield from map(make, tasks)
         return
-    # Spawned, not forked: numba and its threads do not survive a fork.
-    with ProcessPoolExecutor(min(processes, len(tasks)), multiprocessing.get_context("spawn")) as pool:
-        running = [pool.submit(make, task) for task in tasks]
-        try:
-            for done in as_completed(running):
+    try:
+        with worker_processes(min(processes, len(tasks))) as pool:
+            for done in as_completed([pool.submit(make, task) for task in tasks]):
                 yield done.result()
-        except BrokenProcessPool:
-            raise UnavailableError(f"a worker process {ENDED}, with fewer --processes if memory is short") from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    except BrokenProcessPool:
+        raise UnavailableError(f"a worker process {ENDED}, with fewer --processes if memory is short") from None
 
 
 def on_ray(make: Callable[[Task], Result], tasks: Sequence[Task], most: int | None = None) -> Results[Result]:

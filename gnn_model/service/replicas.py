@@ -99,6 +99,7 @@ class Replicas:
     def __init__(self, addresses: Sequence[str], tls: TlsFiles | None = None) -> None:
         """Connects in the background.  Raises ConfigurationError for addresses or certificates that cannot be."""
         credentials = None if tls is None else tls.channel_credentials()
+        self._security = "without TLS" if tls is None else "with TLS, as its certificate names it"
         self._changed = threading.Condition()
         self._replicas = [_Replica(address, credentials, self._changed) for address in addresses]
         self._turn = random.randrange(max(len(self._replicas), 1))
@@ -116,7 +117,8 @@ class Replicas:
         """None while a server is up, else one line."""
         if any(replica.up for replica in self._replicas):
             return None
-        return f"no predictor answers at {', '.join(self.addresses)}"
+        where = f"{', '.join(self.addresses)} {self._security}"
+        return f"no predictor answers at {where}; start one there (`routewright predictor`), or correct the address"
 
     def call(self, method: Callable[[grpc.Channel], Callable[..., Answer]], request: Any, timeout_s: float) -> Answer:
         """The answer of the next server that can give one within ``timeout_s``.

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -78,6 +81,11 @@ class PredictionServer:
     async def start(self, host: str, port: int, credentials: Any = None) -> int:
         """Listen and serve; returns the port (``port`` 0: any free one).  Raises UnavailableError."""
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:  # first without gRPC, which would print a line of its own and not say why
+            socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
+                raise UnavailableError(_cannot_listen(address, f" ({os.strerror(error.errno)})")) from None
         try:
             if credentials is None:
                 bound = self._server.add_insecure_port(address)
@@ -86,7 +94,7 @@ class PredictionServer:
         except RuntimeError:
             bound = 0
         if not bound:
-            raise UnavailableError(f"cannot listen on {address}; free the port or choose another address")
+            raise UnavailableError(_cannot_listen(address))
         await self._server.start()
         for name in ("", *SERVICES):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -265,3 +273,7 @@ def _recommend(units: Sequence[Any]) -> list[Any]:
 async def _in(readers: ThreadPoolExecutor, work: Callable[[Any], Read], argument: Any) -> Read:
     """Work off the event loop, so that health checks and other calls are answered meanwhile."""
     return await asyncio.get_running_loop().run_in_executor(readers, work, argument)
+
+
+def _cannot_listen(address: str, why: str = "") -> str:
+    return f"cannot listen on {address}{why}; free the port or choose another address"

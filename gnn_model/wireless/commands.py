@@ -52,7 +52,9 @@ def train(
     ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same layouts and start.")] = 1,
     weighted_share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of layouts with link weights.")] = 0.25,
-    distances_only: Annotated[bool, typer.Option(help="Show the model distances instead of channels.")] = False,
+    distances_only: Annotated[
+        bool, typer.Option("--distances-only", help="Show the model distances instead of channels.")
+    ] = False,
     threads: Annotated[int, typer.Option(min=1, help="Threads to compute with.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
@@ -139,8 +141,10 @@ def evaluate(
     density: Annotated[float, typer.Option(min=0.1, help="Links per square kilometre.")] = 50.0,
     shadowing: Annotated[float, typer.Option(min=0.0, max=30.0, help="Deviation of the shadowing in dB.")] = 8.0,
     fading: Annotated[str, typer.Option(help="rayleigh, rician or none.")] = "rayleigh",
-    distances_only: Annotated[bool, typer.Option(help="Show distances instead of channels.")] = False,
-    weighted: Annotated[bool, typer.Option(help="Random link weights, weighted sum rates.")] = False,
+    distances_only: Annotated[
+        bool, typer.Option("--distances-only", help="Show distances instead of channels.")
+    ] = False,
+    weighted: Annotated[bool, typer.Option("--weighted", help="Random link weights, weighted sum rates.")] = False,
     model: ModelOption = None,
     as_json: JsonOption = False,
 ) -> None:

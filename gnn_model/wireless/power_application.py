@@ -142,7 +142,8 @@ class RecordedFeed:
                     if line.strip():
                         yield self._measurement(line, number)
         except (OSError, UnicodeDecodeError) as problem:
-            raise InputError(str(self._path), f"cannot be read ({problem})", "give a readable file") from None
+            reason = getattr(problem, "strerror", None) or "no UTF-8 text"
+            raise InputError(str(self._path), f"cannot be read ({reason})", "give a readable file") from None
 
     def _measurement(self, line: str, number: int) -> Measurement:
         try:
@@ -165,7 +166,7 @@ class JsonLines:
     def apply(self, measurement: Measurement, found: Recommendation) -> None:
         """Write one line."""
         line = {
-            "time_s": measurement.time_s,
+            "time_s": round(measurement.time_s, 6),
             "powers": [round(power, 6) for power in found.powers.tolist()],
             "sum_rate_bit_s_hz": float(found.rates.sum()),
             "violation_bit_s_hz": float(found.violation.sum()),

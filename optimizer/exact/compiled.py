@@ -10,15 +10,22 @@ import numba
 
 from gnn_model.compiled import Parameters, Result, version_of
 
+CONSTANTS = ("goals.py", "screening.py")  # files of the optimizer whose constants are compiled into kernels
+
 
 def _directory() -> str | None:
-    """Where kernels are kept, None where no safe place is known; named by the contents of all files with kernels."""
+    """Where kernels are kept, None where no safe place is known; named by the contents of all files with kernels, here
+    and in the optimizer itself.
+    """
     config: Any = numba.config
     if not config.CACHE_DIR:
         return None
     here = Path(__file__)
-    kernels = [path for path in here.parent.glob("*.py") if b"exact.compiled import" in path.read_bytes()]
-    return str(Path(config.CACHE_DIR).parent / f"exact-{version_of([here, *kernels])}")
+    optimizer = here.parents[1]
+    sources = [*here.parent.glob("*.py"), *optimizer.glob("*.py")]
+    kernels = [path for path in sources if b"exact.compiled import" in path.read_bytes()]
+    constants = [optimizer / name for name in CONSTANTS]
+    return str(Path(config.CACHE_DIR).parent / f"exact-{version_of([here, *kernels, *constants])}")
 
 
 _DIRECTORY = _directory()

@@ -20,6 +20,7 @@ from optimizer.exact.single_paths import SinglePaths
 from topology_sync.values import IntArray
 
 GOALS = (0.0, 0.3, 0.6, 0.9)  # where between the bound and the best value so far a search aims, in turn
+THREAD_NAME = "search of single paths"
 SEARCHES = 2
 SLICE_S = 0.005
 SLICES_PER_GOAL = 6
@@ -61,12 +62,13 @@ def _widths(problem: FlowProblem, source: int) -> np.ndarray[tuple[int], np.dtyp
 
 @dataclass(eq=False)
 class _Best:
-    """The best routing that any search has found."""
+    """The best routing that any search has found; ``given_up`` ends all of them."""
 
     value: float
     slots: LinkArray
     length: IntArray
     lock: threading.Lock = field(default_factory=threading.Lock)
+    given_up: bool = False
 
 
 def improve_single_paths(
@@ -89,12 +91,19 @@ def improve_single_paths(
     def searching(number: int) -> None:
         _search(problem, start, best, bound, deadline, seed * SEARCHES + number, number > 0)
 
-    others = [threading.Thread(target=searching, args=(number,)) for number in range(1, SEARCHES)]
-    for other in others:
-        other.start()
-    searching(0)
-    for other in others:
-        other.join()
+    names = {number: f"{THREAD_NAME} {number}" for number in range(1, SEARCHES)}
+    others = [threading.Thread(target=searching, args=(number,), name=name) for number, name in names.items()]
+    try:
+        for other in others:
+            other.start()
+        searching(0)
+    except BaseException:
+        best.given_up = True  # Ctrl-C reaches this thread alone, and the program ends only with the others
+        raise
+    finally:
+        for other in others:
+            if other.ident is not None:  # it has been started
+                other.join()
     pointer = np.concatenate([[0], np.cumsum(best.length)])
     links = best.slots[np.arange(best.slots.shape[1])[None, :] < best.length[:, None]]
     return SinglePaths.from_paths(problem, pointer, links)
@@ -139,7 +148,7 @@ def _search(
     tabu = np.zeros(problem.demand_count, dtype=np.int64)
     weight = np.ones(problem.link_count)
     clock, steps, turn, idle = 0, 4, seed, GOALS_BEFORE_RETURN if fresh else 0
-    while time.monotonic() < deadline and value > bound * (1.0 + TOLERANCE):
+    while time.monotonic() < deadline and value > bound * (1.0 + TOLERANCE) and not best.given_up:
         turn += 1
         weight[:] = 1.0
         if idle >= GOALS_BEFORE_RETURN:
@@ -185,7 +194,7 @@ def _search(
                     best.value, best.slots, best.length = reached, found_slots.copy(), found_length.copy()
                     idle = 0
                 value = best.value
-            if time.monotonic() > deadline or value <= bound * (1.0 + TOLERANCE):
+            if time.monotonic() > deadline or value <= bound * (1.0 + TOLERANCE) or best.given_up:
                 break
 
 

@@ -82,7 +82,7 @@ def draw_series(
     count: Annotated[int, typer.Option(min=1, max=100_000, help="How many intervals, 96 a day.")] = 300,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the traffic.")] = 1,
 ) -> None:
-    """Write a series for ``bench online``: gravity traffic with daily cycles, noise and bursts on any topology."""
+    """Write a series for `bench online`: gravity traffic with daily cycles, noise and bursts on any topology."""
     from optimizer.moving_traffic.drawn_series import draw_matrices, write_series
     from topology_sync.sources import load_scenario
 

@@ -56,7 +56,9 @@ def train_command(
 
     from optimizer.rl.model_file import save_policy
     from optimizer.rl.training import RlTrainingConfig, config_told, train
+    from topology_sync.output_files import check_output_folder
 
+    check_output_folder(out)
     torch.set_num_threads(threads)
     given: dict[str, Any] = {
         "iterations": iterations,

@@ -53,6 +53,9 @@ def test_a_good_configuration_is_accepted() -> None:
         (["check-config"], "routewright: Invalid value: name a configuration file"),
         (["check-config", "a", "b"], "routewright: Got unexpected extra argument"),
         (["check-config", "--jason"], "routewright: No such option: --jason"),
+        (["history", "--limit", "x"], "routewright: Invalid value for '--limit': it should be a valid integer; see"),
+        (["history", "--limit", "0"], "routewright: Invalid value for '--limit': it should be greater than or equal"),
+        (["predict", "x", "--predictor", "y"], "routewright: Invalid value for '--predictor': 'y' is not one of 'gnn'"),
         (
             ["check-config", "/nonexistent/\x1b[2J.yaml"],
             "routewright: '/nonexistent/\\x1b[2J.yaml': there is no such file",
@@ -72,6 +75,14 @@ def test_a_bad_configuration_is_one_line_and_exits_2(tmp_path: Path) -> None:
     done = routewright("check-config", str(path))
     assert done.returncode == 2
     assert done.stderr == f"routewright: {path}: classes[0].sla.delay: unknown key; did you mean delay_ms?\n"
+
+
+def test_an_empty_configuration_is_called_empty(tmp_path: Path) -> None:
+    path = tmp_path / "routewright.yaml"
+    path.write_text("")
+    done = routewright("check-config", str(path))
+    line = f"routewright: {path}: the whole: is empty; give keys and values, version: 1 first\n"
+    assert (done.returncode, done.stderr) == (2, line)
 
 
 @pytest.mark.parametrize(

@@ -206,6 +206,7 @@ BAD: list[tuple[tuple[Any, ...], Any, str]] = [
     (("predictor", "address"), ["h:1", 2], 'predictor.address: is a list; give "host:port"'),
     (("predictor", "address"), ["h:1", "h"], "predictor.address[1]: 'h' has no port from 1 to 65535"),
     (("predictor", "address"), ["h:1", "i:1", "h:1"], "predictor.address[2]: 'h:1' is there before"),
+    (("classes",), [], "classes: is an empty list; it should have at least 1 item"),
     (("predictor", "start"), True, "predictor.start: is set, and predictor.address is null; give the address"),
     (("predictor", "tls"), {"ca": "a"}, "predictor.tls.certificate: is missing"),
     (("predictor", "port"), 5, "predictor.port: unknown key"),

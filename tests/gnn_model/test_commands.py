@@ -101,6 +101,16 @@ def test_the_table_marks_goals_worst_first(question: str) -> None:
     assert "violated: delay" in command("simulate", question, "--relative-error", "0.05").stdout
 
 
+def test_people_see_the_fullest_links_and_goals_that_are_nobodys(one_link: Builder, tmp_path: Path) -> None:
+    goals = (SlaGoal("c0", delay_s=1.0), SlaGoal("vioce", delay_s=0.03))
+    write_scenario(replace(one_link([0.4, 0.3]), sla=goals), tmp_path / "typo.json")
+    result = command("predict", str(tmp_path / "typo.json"), "--predictor", "analytic")
+    assert result.exit_code == 0, result.output
+    assert "No demand is of the class 'vioce', which has goals." in result.stdout
+    row = next(line for line in result.stdout.splitlines() if " -> " in line)
+    assert float(row.split("│")[3]) == pytest.approx(70, rel=0.01)
+
+
 def test_the_learned_model_answers_too(question: str) -> None:
     pytest.importorskip("torch")
     result = command("predict", question, "--predictor", "gnn", "--json")

@@ -193,6 +193,38 @@ def test_weights_are_no_decision_of_searches_that_cannot_use_them(file: Path, op
 def test_without_a_running_optimizer_it_says_so() -> None:
     result = call("status", "--api", "http://127.0.0.1:9")
     assert isinstance(result.exception, UnavailableError)
+    assert "start it with `routewright run --config FILE`" in str(result.exception)
+
+
+def test_history_fits_a_terminal_and_cuts_no_reason_short(monkeypatch, capsys) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    state = {"violation": 3.2, "max_utilisation": 1.12}
+    reason = "voice Urbana-Champaign->Salt-Lake-City: delay 146 ms of 40 ms for 5.1 s and no better way was found"
+    decision = {
+        **{"id": 1234, "time_s": 1.8e9, "trigger": "sla_violation", "status": "rolled_back", "reason": reason},
+        **{"changed_demands": 12, "changed_nodes": 14, "predicted": {"before": state, "after": state}},
+    }
+    commands._show_history([decision])
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 100
+    assert "…" not in shown
+    column = "".join(line.split("│")[-2] for line in shown.splitlines() if line.startswith("│"))
+    assert column.replace(" ", "") == reason.replace(" ", "")
+    commands._show_history([])
+    assert capsys.readouterr().out == "no decisions yet\n"
+
+
+def test_status_says_when_no_switch_has_come(capsys) -> None:
+    state = {"nodes": 0, "links": 0, "links_down": [], "max_utilisation": 0.0, "routing_version": 0}
+    goal = {"delay_s": 0.03, "jitter_s": None, "loss_ratio": None}
+    nobody = dict.fromkeys(goal)
+    voice = {"class": "voice", "sla": goal, "worst": nobody, "demands": 0, "violated_demands": 0, "met": True}
+    up = {"up": True, "problem": None}
+    data = {"mode": "advise", "state": "observing", "controller": up, "predictor": up, "network": state}
+    commands._show_status({**data, "awaiting_approval": None, "sla": {"classes": [voice], "demands": []}})
+    shown = capsys.readouterr().out
+    assert "no switch has connected yet" in shown
+    assert "yes" not in shown  # a promise to nobody is not kept
 
 
 @contextmanager

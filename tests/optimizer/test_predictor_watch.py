@@ -85,7 +85,8 @@ def test_the_loop_waits_for_its_predictor_server_and_goes_on_when_it_comes(
                 "kind": "analytic",
                 "addresses": [f"127.0.0.1:{port}"],
                 "up": False,
-                "problem": f"no predictor answers at 127.0.0.1:{port}",
+                "problem": f"no predictor answers at 127.0.0.1:{port} without TLS; "
+                "start one there (`routewright predictor`), or correct the address",
             }
             assert "routewright_predictor_up 0.0" in (await api.get("/metrics")).text
             server = PredictionServer(AnalyticPredictor())

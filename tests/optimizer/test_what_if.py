@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from gnn_model.analytic import AnalyticPredictor
 from gnn_model.predictor import Predictor
 from optimizer import what_if_commands
-from optimizer.failure_benchmark import failures, promised_scenario, summary
+from optimizer.failure_benchmark import WatchedPredictor, failures, promised_scenario, summary
 from optimizer.local_search import SearchLimits
 from optimizer.what_if import Changes, changed_network, fallback_of, repaired_routing
 from optimizer.what_if_answer import answer_json, answer_question, situation_before
@@ -262,7 +262,9 @@ def test_a_new_link_is_used_by_a_new_routing_only(hotspot_scenario: Scenario) ->
     ("written", "words"),
     [
         ({"fail_links": ["a:x"]}, "--fail-link: there is no node 'x'"),
-        ({"fail_links": ["a:c"]}, "no link between"),
+        ({"fail_links": ["a:c"]}, "no link between 'a' and 'c'; a has links to b, d"),
+        ({"add_links": ["a:mars=1G"]}, "there is no node 'mars'"),
+        ({"set_capacity": ["a:b=10Gb"]}, "above 0, up to 1e.18, as A:B=BPS, such as 10G or 2.5e9"),
         ({"fail_links": ["a"]}, "write A:B"),
         ({"fail_links": ["a:b#2"]}, "is not there"),
         ({"fail_nodes": ["A"]}, "--fail-node: there is no node 'A'"),
@@ -273,7 +275,7 @@ def test_a_new_link_is_used_by_a_new_routing_only(hotspot_scenario: Scenario) ->
         ({"set_capacity": ["a:b"]}, "--set-capacity"),
         ({"set_capacity": ["a:b=0"]}, "--set-capacity"),
         ({"add_links": ["a:a=1G"]}, "--add-link"),
-        ({"add_links": ["a:c=1G,-1"]}, "--add-link"),
+        ({"add_links": ["a:c=1G,-1"]}, "of 0 or more, up to 1000, for the delay in seconds"),
     ],
 )
 def test_names_and_numbers_that_do_not_fit_are_refused_in_one_line(written: dict[str, Any], words: str) -> None:
@@ -335,6 +337,18 @@ def test_the_failure_benchmark_measures_time_and_success() -> None:
         assert (row["met_s"] is not None) == (row["violated_reoptimized"] == 0)
     figures = summary(rows)
     assert figures["count"] == figures["hurt"] + figures["kept_anyway"] == 3
+
+
+def test_a_first_plan_is_one_over_working_links() -> None:
+    scenario = square()
+    used = int(scenario.routing.flat.hop_link[0])
+    hopeful = replace(scenario, sla=())
+    on_time = WatchedPredictor(ANALYTIC, hopeful, frozenset())
+    on_time.predict(hopeful)
+    assert on_time.met_at is not None
+    failed = WatchedPredictor(ANALYTIC, hopeful, frozenset({used}))
+    failed.predict(hopeful)
+    assert failed.met_at is None
 
 
 def promised_scenario_fast() -> Scenario:
@@ -401,7 +415,7 @@ def test_exit_codes_say_whether_every_goal_is_met(file: Path) -> None:
 
 def test_people_see_the_worst_demand_first(file: Path) -> None:
     result = call(file, "--fail-link", "b:c", "--scale-traffic", 1.6, "--predictor", "analytic", "--rows", 1)
-    assert "fail-link b-c" in result.stdout
+    assert "fail-link b:c" in result.stdout
     assert "1 of 3 demands, worst first" in result.stdout
     assert "violated" in result.stdout
 

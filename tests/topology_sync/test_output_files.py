@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from topology_sync.errors import InputError
-from topology_sync.output_files import check_output, output_file, write_output
+from topology_sync.output_files import check_output, check_output_folder, output_file, write_output
 
 
 def break_off(path: Path) -> None:
@@ -82,3 +82,14 @@ def test_a_folder_of_others_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(InputError, match="permission denied"):
         check_output(tmp_path / "plan.json")
+
+
+def test_a_file_is_no_folder_to_put_files_into(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for name in ("file", "file/below"):
+        with pytest.raises(InputError, match="cannot be written") as caught:
+            check_output_folder(tmp_path / name)
+        assert len(str(caught.value).splitlines()) == 1
+    check_output_folder(tmp_path)
+    check_output_folder(tmp_path / "not" / "there" / "yet")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

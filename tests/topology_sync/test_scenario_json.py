@@ -148,6 +148,7 @@ BAD: list[tuple[tuple[Any, ...], Any, str]] = [
     (("routing", 0, "paths", 1), {"nodes": list("abd"), "links": [0, 4]}, "has the same path twice"),
     (("sla", 0, "loss_ratio"), 2, "sla[0].loss_ratio: is 2"),
     (("sla", 0, "percentile"), 100, "sla[0].percentile: is 100"),
+    (("sla", 0, "percentile"), 0.99, "sla[0].percentile: is 0.99; give a number of 1 or more, up to 99.9999"),
     (("sla", 0, "class"), 5, "sla[0].class: is 5"),
 ]
 

@@ -123,7 +123,8 @@ def test_a_port_that_is_taken_ends_the_process_with_one_line(start: Callable[...
     first.wait_until_it_listens()
     second = start(port=first.port)
     assert second.process.wait(TIMEOUT_S) == 1
-    assert f"cannot listen on {first.address}; free the port" in second.log.read_text()
+    line = f"cannot listen on {first.address} (Address already in use); free the port or choose another address"
+    assert second.log.read_text() == f"routewright: {line}\n"
     assert "Traceback" not in second.log.read_text()
 
 

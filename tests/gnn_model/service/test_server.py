@@ -314,5 +314,7 @@ def test_a_port_that_is_taken_is_said_in_one_line(serve: Serve) -> None:
     async def second() -> None:
         await PredictionServer(AnalyticPredictor()).start("127.0.0.1", port)
 
-    with pytest.raises(UnavailableError, match=f"cannot listen on 127.0.0.1:{port}; free the port"):
+    with pytest.raises(
+        UnavailableError, match=rf"cannot listen on 127.0.0.1:{port} \(Address already in use\); free the port"
+    ):
         asyncio.run(second())
