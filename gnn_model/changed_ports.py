@@ -14,7 +14,7 @@ from gnn_model.analytic_fixed_point import Shared, Solution, compiled_fixed_poin
 from gnn_model.analytic_layout import Layout
 from gnn_model.graph_tensors import Features, hop_features
 from gnn_model.inflow import Inflow
-from gnn_model.move_layout import LaidOut
+from gnn_model.move_layout import LaidOut, pointer_of
 from gnn_model.queue_features import HopBursts, queue_features
 from gnn_model.solved_routing import SolvedRouting, by_load_per_weight
 from topology_sync.scenario import Scenario
@@ -252,8 +252,7 @@ def _thinned_rates(shared: Shared, solved: SolvedRouting, path_rate: FloatArray)
 
 
 def _grouped(values: IntArray, count: int) -> tuple[IntArray, IntArray]:
-    pointer = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(values, minlength=count))])
-    return pointer, np.argsort(values, kind="stable")
+    return pointer_of(values, count), np.argsort(values, kind="stable")
 
 
 def ranges_of(pointer: IntArray, chosen: IntArray) -> tuple[IntArray, IntArray]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from topology_sync.errors import InputError
+from topology_sync.output_files import write_output
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -46,14 +46,13 @@ class WeightsKind:
         data = save_tensors(tensors, {"format": self.format})
         needed = {"format": self.format, **told, "inputs": self.inputs, "sha256": hashlib.sha256(data).hexdigest()}
         card = {**needed, **about, **needed}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, data)
+        write_output(path, data)
         self.rewrite_card(path, card)
 
     @staticmethod
     def rewrite_card(path: Path, card: dict[str, Any]) -> None:
         """Write the card of the weights at ``path`` anew; what reading needs must stay as it was."""
-        _replace(path.with_suffix(".json"), json.dumps(card, indent=1).encode() + b"\n")
+        write_output(path.with_suffix(".json"), json.dumps(card, indent=1) + "\n")
 
     def read(self, path: Path) -> tuple[dict[str, Any], bytes]:
         """The card and the weights as they are in the file, which is the one that the card is of."""
@@ -85,9 +84,3 @@ class WeightsKind:
             text = " ".join(str(error).split())[:160]
             raise self.error(str(path), f"does not fit this version's network ({text})", self.remedy) from None
         return network.eval()
-
-
-def _replace(target: Path, content: bytes) -> None:
-    partial = target.with_name(target.name + ".partial")
-    partial.write_bytes(content)
-    os.replace(partial, target)

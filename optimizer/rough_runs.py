@@ -121,11 +121,6 @@ class RoughRuns:
         topology = self.screen.scenario.topology
         return not any(scheduler.discipline in WEIGHTED for scheduler in topology.schedulers)
 
-    @property
-    def violation(self) -> float:
-        """The rough score where the screen stands."""
-        return float(self._begin(np.zeros(len(self.screen.share), dtype=np.bool_)).severity.sum())
-
     def _begin(self, movable: BoolArray) -> rough_kernel.Run:
         screen = self.screen
         demands, links = screen.share.shape

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from optimizer.rl.proposer import RankPolicy, TurnSettings, UniformPolicy, polic
 from optimizer.rl.training import task_of
 from optimizer.rl.training_scenarios import Question, question_on
 from topology_sync.errors import InputError
+from topology_sync.output_files import write_output
 from topology_sync.routing import PathShare, Routing
 from topology_sync.scenario import Scenario
 from topology_sync.sources import load_scenario
@@ -210,10 +210,8 @@ class Results:
         """Add or replace a record."""
         self.records[record["key"]] = record
         if self.path is not None:
-            partial = self.path.with_name(self.path.name + ".partial")
             records = ",\n".join(json.dumps(record) for record in self.records.values())
-            partial.write_text(f'{{"format": "{FORMAT}", "records": [\n{records}\n]}}\n')
-            os.replace(partial, self.path)
+            write_output(self.path, f'{{"format": "{FORMAT}", "records": [\n{records}\n]}}\n')
 
 
 @contextmanager
